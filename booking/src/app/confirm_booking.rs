@@ -1,0 +1,226 @@
+//! Paying for a booking.
+//!
+//! The seats go to *pending* with their own deadline first, so that no sweeper frees them while the provider
+//! is asked. The payment then runs in a task of its own: a caller who goes away or a provider that is slow
+//! changes nothing about its outcome. What a crash interrupts, the reconciler finishes.
+
+use std::sync::Arc;
+
+use booking_domain::{BookingId, BookingState, HoldState, Owner, PaymentState, SeatState};
+use sqlx::{Connection, PgConnection};
+use tracing::Instrument;
+
+use super::once::{self, Done, Entry, Once};
+use super::settle_payment::{self, Settled};
+use super::views::{self, BookingView};
+use crate::error::{Error, Refusal};
+use crate::events::EventFacts;
+use crate::payments::Authorise;
+use crate::services::Services;
+use crate::storage::areas::{self, Counted};
+use crate::storage::history::{self, Change, Op};
+use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
+use crate::storage::tx::in_tx;
+use crate::storage::{bookings, holds, idempotency, seats};
+
+/// The provider's name of payments of nothing: they are made without asking anybody.
+const FREE: &str = "free";
+
+/// A request to pay.
+#[derive(Debug, Clone)]
+pub struct ConfirmRequest {
+    /// The event.
+    pub event: Arc<EventFacts>,
+    /// The booking.
+    pub booking: BookingId,
+    /// Who asks.
+    pub owners: Vec<Owner>,
+    /// What the buyer's browser got from the provider.
+    pub token: String,
+}
+
+/// Pays for a booking, at most once per key. The booking that comes back is confirmed, or its payment is
+/// still pending.
+///
+/// # Errors
+/// [`Refusal::NotFound`] also for another's booking; [`Refusal::HoldExpired`]; [`Refusal::PaymentDeclined`];
+/// [`Refusal::Conflict`] when it has ended; that the database cannot be had.
+pub async fn confirm_booking(
+    services: &Services,
+    request: ConfirmRequest,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Done<BookingView>, Error> {
+    let payment = match begin(services, &request, repeat.clone()).await? {
+        Done::Fresh(Begun::Already(view)) => return Ok(Done::Fresh(*view)),
+        Done::Fresh(Begun::Pay(payment)) => payment,
+        Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
+        Done::Paying(key) => return answer_of(services, &request, &key, repeat).await,
+    };
+    let task = tokio::spawn(pay(services.clone(), *payment, request.token.clone(), repeat).in_current_span());
+    match tokio::time::timeout(services.config.payments.answer_within(), task).await {
+        Ok(Ok(Ok(Settled::Sold(view)))) => return Ok(Done::Fresh(*view)),
+        Ok(Ok(Ok(Settled::NotPaid(refusal)))) => return Err(refusal.into()),
+        Ok(Ok(Ok(Settled::Open))) => {}
+        // The seats are pending: whatever went wrong, the reconciler finishes it.
+        Ok(Ok(Err(error))) => tracing::error!(error = %crate::passes::chain(&error), "a payment was interrupted"),
+        Ok(Err(panic)) => tracing::error!(error = %panic, "a payment panicked"),
+        // The task goes on; the booking says what becomes of it.
+        Err(_) => {}
+    }
+    read(services, &request).await.map(Done::Fresh)
+}
+
+async fn pay(
+    services: Services,
+    payment: PaymentRow,
+    token: String,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Settled, Error> {
+    let request = Authorise { reference: payment.key.reference(), amount: payment.amount, token };
+    let answer = services.provider.authorise(&request).await;
+    settle_payment::settle(&services, &payment, answer, repeat).await
+}
+
+async fn read(services: &Services, request: &ConfirmRequest) -> Result<BookingView, Error> {
+    let mut conn = services.db.acquire().await?;
+    let view = views::read_booking(&mut conn, &request.event, request.booking).await?;
+    Ok(view.ok_or(Refusal::NotFound { what: "booking" })?)
+}
+
+/// The answer to a repeated request whose first answer was not kept: what became of its payment. It is kept
+/// now, so that all further repetitions get the same.
+async fn answer_of(
+    services: &Services,
+    request: &ConfirmRequest,
+    key: &PaymentKey,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Done<BookingView>, Error> {
+    let Some(once) = repeat else { return Err(Error::defect("a repeated request without its key")) };
+    let (request, key) = (request.clone(), key.clone());
+    in_tx(&services.db, move |conn| {
+        let (request, key, once) = (request.clone(), key.clone(), once.clone());
+        Box::pin(async move {
+            if let Entry::Replayed(answer) = once::enter(conn, &once.claim).await? {
+                return Ok(Done::Replayed(answer));
+            }
+            let view = views::read_booking(conn, &request.event, request.booking).await?;
+            let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
+            let last = view.payment.as_ref().filter(|payment| payment.key == key);
+            let reason = last.and_then(|payment| payment.decline_reason.clone());
+            let outcome = match last.map(|payment| payment.state) {
+                Some(PaymentState::Created) => return Err(Refusal::InFlight.into()),
+                Some(PaymentState::Declined | PaymentState::Failed) | None => Err(Refusal::PaymentDeclined { reason }),
+                Some(_) => Ok(&view),
+            };
+            once.keep(conn, outcome.as_ref().copied()).await?;
+            Ok(Done::Replayed((once.render)(outcome.as_ref().copied())))
+        })
+    })
+    .await
+}
+
+enum Begun {
+    /// Nothing to pay: confirmed already, or a payment runs.
+    Already(Box<BookingView>),
+    /// Seats are pending; this payment is to be made.
+    Pay(Box<PaymentRow>),
+}
+
+async fn begin(
+    services: &Services,
+    request: &ConfirmRequest,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Done<Begun>, Error> {
+    let (shared, request) = (services.clone(), Arc::new(request.clone()));
+    let done = in_tx(&services.db, move |conn| {
+        let (services, request, repeat) = (shared.clone(), Arc::clone(&request), repeat.clone());
+        Box::pin(async move {
+            let Some(once) = repeat else {
+                return begin_in(conn, &services, &request).await.map(|begun| Ok(Done::Fresh(begun)));
+            };
+            match once::enter(conn, &once.claim).await? {
+                Entry::Go => {}
+                Entry::Replayed(answer) => return Ok(Ok(Done::Replayed(answer))),
+                Entry::Paying(payment) => return Ok(Ok(Done::Paying(payment))),
+            }
+            let mut attempt = conn.begin().await?;
+            match begin_in(&mut attempt, &services, &request).await {
+                Ok(begun) => {
+                    attempt.commit().await?;
+                    match &begun {
+                        Begun::Pay(payment) => idempotency::note_payment(conn, &once.claim, &payment.key).await?,
+                        Begun::Already(view) if view.state() == BookingState::Confirmed => {
+                            once.keep(conn, Ok(view)).await?;
+                        }
+                        Begun::Already(_) => {}
+                    }
+                    Ok(Ok(Done::Fresh(begun)))
+                }
+                Err(Error::Refused(refusal)) => {
+                    attempt.rollback().await?;
+                    once.keep(conn, Err(&refusal)).await?;
+                    Ok(Err(refusal))
+                }
+                Err(failure) => Err(failure),
+            }
+        })
+    });
+    Ok(done.await??)
+}
+
+async fn begin_in(conn: &mut PgConnection, services: &Services, request: &ConfirmRequest) -> Result<Begun, Error> {
+    let facts = &*request.event;
+    let (event, id) = (&facts.event.id, request.booking);
+    let found = bookings::find(conn, event, id).await?.filter(|row| request.owners.contains(&row.owner));
+    let hold_id = found.ok_or(Refusal::NotFound { what: "booking" })?.hold;
+    let hold = holds::lock(conn, event, hold_id).await?;
+    bookings::lock(conn, event, id).await?;
+    let view = views::read_booking(conn, facts, id).await?;
+    let lost = || Error::defect(format!("the booking {id} or its hold is lost"));
+    let (hold, view) = (hold.ok_or_else(lost)?, view.ok_or_else(lost)?);
+    match view.state() {
+        BookingState::Confirmed | BookingState::PaymentPending => return Ok(Begun::Already(Box::new(view))),
+        BookingState::Held => {}
+        BookingState::Expired => return Err(Refusal::HoldExpired { state: HoldState::Expired }.into()),
+        ended @ (BookingState::Failed | BookingState::Cancelled | BookingState::Refunded) => {
+            return Err(Refusal::Conflict { detail: format!("the booking is {ended}"), state: ended.name() }.into());
+        }
+    }
+    let current = hold.current();
+    if current.state != HoldState::Active {
+        return Err(Refusal::HoldExpired { state: current.state }.into());
+    }
+    let amount = view.row.total.price;
+    let provider = if amount.amount() == 0 { FREE } else { services.provider.name() };
+    let pending_s = services.config.payments.pending_s;
+    let payment = payments::insert(conn, event, id, provider, amount, pending_s).await?;
+    let deadline = Some(payment.deadline);
+    bookings::set_state(conn, event, id, view.row.state.start_payment()?, deadline).await?;
+    holds::set_state(conn, event, hold_id, current.start_payment()?.state).await?;
+    let seats = seats::lock_of_hold(conn, event, hold_id, SeatState::Held).await?;
+    let areas = areas::move_hold(conn, event, hold_id, Counted::Held, Counted::Pending, deadline).await?;
+    if seats.len() != view.seats.len() || areas.len() != view.areas.len() {
+        // Its time ran out between the look at the clock and the lock, and somebody was faster.
+        return Err(Refusal::HoldExpired { state: HoldState::Expired }.into());
+    }
+    let (hold, booking) = (hold_id.get(), Some(id.get()));
+    let change = Change { event, op: Op::Pend, hold, booking, seats: &seats, areas, until: deadline };
+    history::apply(conn, change).await?;
+    if provider == FREE {
+        return sell_for_free(conn, services, facts, &payment.key).await;
+    }
+    Ok(Begun::Pay(Box::new(payment)))
+}
+
+async fn sell_for_free(
+    conn: &mut PgConnection,
+    services: &Services,
+    facts: &EventFacts,
+    key: &PaymentKey,
+) -> Result<Begun, Error> {
+    settle_payment::sell_in(conn, services, key, None).await?;
+    payments::set_state(conn, key, PaymentState::Authorized.capture()?, &Step::default()).await?;
+    let view = views::read_booking(conn, facts, key.booking).await?;
+    let view = view.ok_or_else(|| Error::defect(format!("the booking {} is lost", key.booking)))?;
+    Ok(Begun::Already(Box::new(view)))
+}

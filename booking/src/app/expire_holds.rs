@@ -1,0 +1,63 @@
+//! Sweeping lapsed holds: tidies and publishes. Nothing depends on it for being right: a lapsed hold's
+//! places are free for the next taker at once.
+
+use std::collections::HashMap;
+
+use booking_domain::{EventId, HoldId, SeatState};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::services::Services;
+use crate::storage::areas::{self, Counted};
+use crate::storage::history::{self, Change, Op};
+use crate::storage::tx::in_tx;
+use crate::storage::{holds, seats};
+
+/// Most lapsed holds looked at to find events that have some.
+const LOOK_AHEAD: i64 = 1000;
+/// Most holds of one event swept in one transaction.
+const BATCH: i64 = 100;
+
+/// Expires lapsed holds; returns how many. Bounded work: call it again.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn expire_holds(services: &Services) -> Result<usize, Error> {
+    let mut expired = 0;
+    for event in holds::events_with_lapsed(&services.db, LOOK_AHEAD).await? {
+        expired += in_tx(&services.db, move |conn| {
+            let event = event.clone();
+            Box::pin(async move { expire_in(conn, &event).await })
+        })
+        .await?;
+    }
+    Ok(expired)
+}
+
+async fn expire_in(conn: &mut PgConnection, event: &EventId) -> Result<usize, Error> {
+    let lapsed = holds::lock_lapsed(conn, event, BATCH).await?;
+    if lapsed.is_empty() {
+        return Ok(0);
+    }
+    holds::expire(conn, event, &lapsed).await?;
+    // All seats of the batch in one order, then all areas in one order; only then hold by hold.
+    let mut seats_of: HashMap<Uuid, Vec<i32>> = HashMap::new();
+    for (hold, seat_no) in seats::lock_of_holds(conn, event, &lapsed, SeatState::Held).await? {
+        seats_of.entry(hold).or_default().push(seat_no);
+    }
+    let names = holds::areas_of(conn, event, &lapsed).await?;
+    if !names.is_empty() {
+        areas::lock(conn, event, &names).await?;
+    }
+    for hold in &lapsed {
+        let seats = seats_of.remove(hold).unwrap_or_default();
+        let areas = areas::move_hold(conn, event, HoldId::new(*hold), Counted::Held, Counted::Free, None).await?;
+        if !seats.is_empty() || !areas.is_empty() {
+            let change =
+                Change { event, op: Op::Expire, hold: *hold, booking: None, seats: &seats, areas, until: None };
+            history::apply(conn, change).await?;
+        }
+    }
+    Ok(lapsed.len())
+}

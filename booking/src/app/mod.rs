@@ -1,0 +1,12 @@
+//! The use cases, one per file. Each owns its transactions; none knows HTTP.
+
+pub mod cancel_booking;
+pub mod confirm_booking;
+pub mod expire_holds;
+pub mod hold_seats;
+pub mod import_event;
+pub mod once;
+pub mod release_hold;
+pub mod settle_payment;
+pub mod start_booking;
+pub mod views;

@@ -1,0 +1,234 @@
+//! What use cases show: holds and bookings with their places, prices and tickets.
+
+use booking_domain::{BookingId, BookingState, Currency, EventId, Hold, HoldId, Line, Money, Owner, PaymentState, Total};
+use jiff::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::events::EventFacts;
+use crate::storage::bookings::{self, BookingRow, Buyer};
+use crate::storage::holds::{self, HeldArea, HeldSeat, HoldRow};
+use crate::storage::payments::{self, PaymentRow};
+use crate::storage::tickets::{self, TicketRow};
+
+/// A seat with its price.
+#[derive(Debug, Clone)]
+pub struct SeatLine {
+    /// The plan's name of it.
+    pub seat: String,
+    /// Its number.
+    pub seat_no: i32,
+    /// Its section.
+    pub section: String,
+    /// Its row.
+    pub row: String,
+    /// Its number within the row.
+    pub number: String,
+    /// What it costs.
+    pub price: Money,
+}
+
+/// Places of an area with the price of one.
+#[derive(Debug, Clone)]
+pub struct AreaLine {
+    /// The area.
+    pub area: String,
+    /// How many.
+    pub quantity: i32,
+    /// What one costs.
+    pub price: Money,
+}
+
+/// A hold as its holder sees it.
+#[derive(Debug, Clone)]
+pub struct HoldView {
+    /// The event.
+    pub event: EventId,
+    /// Its id.
+    pub id: HoldId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its stage at `now`, and when it lapses.
+    pub hold: Hold,
+    /// Its seats.
+    pub seats: Vec<SeatLine>,
+    /// Its places of areas.
+    pub areas: Vec<AreaLine>,
+    /// What all of it costs.
+    pub total: Total,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The database's clock when it was read.
+    pub now: Timestamp,
+}
+
+/// A ticket as its holder sees it.
+#[derive(Debug, Clone)]
+pub struct TicketLine {
+    /// Its id.
+    pub id: Uuid,
+    /// The seat's name.
+    pub seat: Option<String>,
+    /// The area.
+    pub area: Option<String>,
+    /// Its signed code.
+    pub code: String,
+}
+
+/// A booking as its buyer sees it.
+#[derive(Debug, Clone)]
+pub struct BookingView {
+    /// What is stored of it; use [`BookingRow::current_state`].
+    pub row: BookingRow,
+    /// Its seats.
+    pub seats: Vec<SeatLine>,
+    /// Its places of areas.
+    pub areas: Vec<AreaLine>,
+    /// Its tickets that open the door.
+    pub tickets: Vec<TicketLine>,
+    /// Its last payment.
+    pub payment: Option<PaymentRow>,
+}
+
+impl BookingView {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> BookingId {
+        self.row.id
+    }
+
+    /// Its stage at the time of reading.
+    #[must_use]
+    pub fn state(&self) -> BookingState {
+        self.row.current_state()
+    }
+
+    /// Who pays.
+    #[must_use]
+    pub const fn buyer(&self) -> &Buyer {
+        &self.row.buyer
+    }
+
+    /// Why its last payment was declined.
+    #[must_use]
+    pub fn decline_reason(&self) -> Option<String> {
+        let payment = self.payment.as_ref()?;
+        if payment.state == PaymentState::Declined { payment.decline_reason.clone() } else { None }
+    }
+}
+
+/// Adds up what places cost together.
+///
+/// # Errors
+/// When a sum overflows.
+pub fn total_of(currency: Currency, seats: &[HeldSeat], areas: &[HeldArea]) -> Result<Total, Error> {
+    let line = |quantity, price: &holds::Price| Line { quantity, fee: price.fee, tax: price.tax, price: price.price };
+    let seats = seats.iter().map(|seat| line(1, &seat.price));
+    let areas = areas.iter().map(|area| line(u32::try_from(area.quantity).unwrap_or(0), &area.price));
+    Ok(Total::of(currency, seats.chain(areas))?)
+}
+
+fn seat_lines(facts: &EventFacts, seats: &[HeldSeat]) -> Result<Vec<SeatLine>, Error> {
+    let line = |held: &HeldSeat| {
+        let seat = facts.seat(held.seat_no).ok_or_else(|| {
+            Error::defect(format!("the plan of {} has no seat {}", facts.event.id, held.seat_no))
+        })?;
+        Ok(SeatLine {
+            seat: seat.guid.clone(),
+            seat_no: held.seat_no,
+            section: seat.section.clone(),
+            row: seat.row.clone(),
+            number: seat.number.clone(),
+            price: Money::new(held.price.price, facts.event.currency),
+        })
+    };
+    seats.iter().map(line).collect()
+}
+
+fn area_lines(currency: Currency, areas: &[HeldArea]) -> Vec<AreaLine> {
+    let line = |held: &HeldArea| AreaLine {
+        area: held.area.clone(),
+        quantity: held.quantity,
+        price: Money::new(held.price.price, currency),
+    };
+    areas.iter().map(line).collect()
+}
+
+/// A hold with the places it was given.
+///
+/// # Errors
+/// When a sum overflows or a seat is not in the plan.
+pub fn hold_view(
+    facts: &EventFacts,
+    row: &HoldRow,
+    seats: &[HeldSeat],
+    areas: &[HeldArea],
+) -> Result<HoldView, Error> {
+    Ok(HoldView {
+        event: facts.event.id.clone(),
+        id: row.id,
+        owner: row.owner.clone(),
+        hold: row.current(),
+        seats: seat_lines(facts, seats)?,
+        areas: area_lines(facts.event.currency, areas),
+        total: total_of(facts.event.currency, seats, areas)?,
+        created_at: row.created_at,
+        now: row.now,
+    })
+}
+
+/// Reads a hold with its places.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn read_hold(conn: &mut PgConnection, facts: &EventFacts, id: HoldId) -> Result<Option<HoldView>, Error> {
+    let event = &facts.event.id;
+    let Some(row) = holds::find(conn, event, id).await? else { return Ok(None) };
+    let seats = holds::seats(conn, event, id).await?;
+    let areas = holds::areas(conn, event, id).await?;
+    hold_view(facts, &row, &seats, &areas).map(Some)
+}
+
+/// Reads a booking with its places, tickets and last payment.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn read_booking(
+    conn: &mut PgConnection,
+    facts: &EventFacts,
+    id: BookingId,
+) -> Result<Option<BookingView>, Error> {
+    match bookings::find(conn, &facts.event.id, id).await? {
+        Some(row) => complete_booking(conn, facts, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads what belongs to a booking.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn complete_booking(
+    conn: &mut PgConnection,
+    facts: &EventFacts,
+    row: BookingRow,
+) -> Result<BookingView, Error> {
+    let event = &facts.event.id;
+    let seats = bookings::seats(conn, event, row.id).await?;
+    let areas = bookings::areas(conn, event, row.id).await?;
+    let tickets = tickets::of_booking(conn, event, row.id).await?;
+    let payment = payments::last(conn, event, row.id).await?;
+    Ok(BookingView {
+        seats: seat_lines(facts, &seats)?,
+        areas: area_lines(facts.event.currency, &areas),
+        tickets: tickets.into_iter().filter(|t| t.state == "valid").map(|t| ticket_line(facts, t)).collect(),
+        payment,
+        row,
+    })
+}
+
+fn ticket_line(facts: &EventFacts, ticket: TicketRow) -> TicketLine {
+    let seat = ticket.seat_no.and_then(|seat_no| facts.seat(seat_no)).map(|seat| seat.guid.clone());
+    TicketLine { id: ticket.ticket_id, seat, area: ticket.area, code: ticket.code }
+}

@@ -1,0 +1,85 @@
+//! What every request gets: an id, a span, metrics, and problems written down.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::answer;
+use super::problem::Problem;
+use crate::error::Error;
+
+/// Longest request id that is taken over.
+const MAX_ID: usize = 64;
+
+/// What is known of a request before it is handled.
+#[derive(Debug, Clone)]
+pub(super) struct RequestFacts {
+    /// What the logs of gateway and core call it.
+    pub(super) id: String,
+    /// Its path.
+    pub(super) path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestFacts {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let facts = parts.extensions.get::<Arc<Self>>();
+        facts.map(|facts| Self::clone(facts)).ok_or_else(|| Error::defect("a route lies outside the request layer"))
+    }
+}
+
+/// The layer around all routes.
+pub(super) async fn layer(mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let facts = Arc::new(RequestFacts { id: request_id(&request), path: request.uri().path().to_owned() });
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(Arc::clone(&facts));
+    let span = tracing::info_span!("request", request_id = %facts.id, %method, path = %facts.path);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        let allow = response.headers_mut().remove("allow");
+        response = answer::response(problem.render(&facts));
+        if let Some(allow) = allow {
+            response.headers_mut().insert("allow", allow);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&facts.id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    span.in_scope(|| record(&method, &route, response.status().as_u16(), began));
+    response
+}
+
+fn record(method: &Method, route: &str, status: u16, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    let labels =
+        [("method", method.to_string()), ("route", route.to_owned()), ("status", status.to_string())];
+    metrics::counter!("usher_booking_requests_total", &labels).increment(1);
+    metrics::histogram!("usher_booking_request_seconds", "route" => route.to_owned()).record(seconds);
+    let took_ms = seconds * 1000.0;
+    // Writes and whatever went wrong are worth a line each; the many reads are not.
+    if method == Method::GET && status < 500 {
+        tracing::debug!(status, took_ms, "answered");
+    } else {
+        tracing::info!(status, took_ms, "answered");
+    }
+}
+
+/// The gateway's id of the request, or a new one.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let usable = |id: &&str| {
+        (1..=MAX_ID).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    given.filter(usable).map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
+}

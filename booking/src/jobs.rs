@@ -1,0 +1,87 @@
+//! What runs beside the requests. Each job is safe to run on any number of nodes, at any moment, twice.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::expire_holds::expire_holds;
+use crate::app::settle_payment::reconcile;
+use crate::error::Error;
+use crate::passes::chain;
+use crate::services::Services;
+use crate::storage::{idempotency, payments, tickets};
+
+/// Payments looked at per round, and how many at once.
+const RECONCILE_BATCH: i64 = 64;
+const RECONCILE_AT_ONCE: usize = 8;
+/// How long kept answers are kept, how often and how many are forgotten.
+const KEEP_ANSWERS_DAYS: u32 = 30;
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_BATCH: i64 = 5000;
+
+/// Starts all jobs; they end when `stop` is cancelled.
+pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToken) {
+    let jobs = &services.config.jobs;
+    let sweep = Duration::from_millis(jobs.sweep_every_ms);
+    let reconcile = Duration::from_millis(jobs.reconcile_every_ms);
+    tracker.spawn(every("sweep_holds", sweep, services.clone(), stop.clone(), sweep_holds));
+    tracker.spawn(every("reconcile_payments", reconcile, services.clone(), stop.clone(), reconcile_payments));
+    tracker.spawn(every("forget_answers", FORGET_EVERY, services.clone(), stop.clone(), forget_answers));
+}
+
+/// Runs a job again and again; a failure is logged and the next round tries anew.
+async fn every<F>(
+    name: &'static str,
+    interval: Duration,
+    services: Services,
+    stop: CancellationToken,
+    job: impl Fn(Services) -> F + Send,
+) where
+    F: Future<Output = Result<(), Error>> + Send,
+{
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        if let Err(error) = job(services.clone()).await {
+            tracing::warn!(job = name, error = %chain(&error), "the job failed; it will be tried again");
+            metrics::counter!("usher_booking_job_failures_total", "job" => name).increment(1);
+        }
+    }
+}
+
+async fn sweep_holds(services: Services) -> Result<(), Error> {
+    let swept = expire_holds(&services).await?;
+    if swept > 0 {
+        tracing::debug!(swept, "lapsed holds");
+        metrics::counter!("usher_booking_holds_expired_total").increment(swept as u64);
+    }
+    Ok(())
+}
+
+async fn reconcile_payments(services: Services) -> Result<(), Error> {
+    // A lease longer than a look can take: another node gets the payment only when this one died.
+    let lease_s = u32::try_from(services.config.payments.provider_timeout().as_secs()).unwrap_or(60) * 2 + 10;
+    let due = payments::take_due(&services.db, RECONCILE_BATCH, lease_s).await?;
+    let services = &services;
+    stream::iter(due)
+        .for_each_concurrent(RECONCILE_AT_ONCE, |payment| async move {
+            if let Err(error) = reconcile(services, &payment).await {
+                let reference = payment.key.reference();
+                tracing::warn!(reference, error = %chain(&error), "the payment is looked at again later");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+async fn forget_answers(services: Services) -> Result<(), Error> {
+    let forgotten = idempotency::forget(&services.db, KEEP_ANSWERS_DAYS, FORGET_BATCH).await?;
+    tracing::debug!(forgotten, "kept answers");
+    let waiting = tickets::waiting_announcements(&services.db).await?;
+    metrics::gauge!("usher_booking_outbox_waiting").set(waiting as f64);
+    Ok(())
+}

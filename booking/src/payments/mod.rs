@@ -1,0 +1,90 @@
+//! Payment providers behind one trait.
+//!
+//! A provider authorises, captures, voids and refunds; it is asked about a payment by the reference we gave
+//! it. Every call is idempotent by its key, so it may be repeated after any failure. No call is made while a
+//! transaction is open.
+
+mod sandbox;
+
+use async_trait::async_trait;
+use booking_domain::Money;
+pub use sandbox::Sandbox;
+
+/// What a provider knows of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderPayment {
+    /// The provider's id of it.
+    pub id: String,
+    /// Its stage there.
+    pub status: ProviderStatus,
+    /// How much it is for.
+    pub amount: i64,
+    /// Why it was declined.
+    pub decline_reason: Option<String>,
+}
+
+/// The stages of a payment at a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderStatus {
+    /// The provider is at it; the outcome comes later.
+    Processing,
+    /// The money is kept for us.
+    Authorized,
+    /// No.
+    Declined,
+    /// The money is ours.
+    Captured,
+    /// The authorisation was given back.
+    Voided,
+    /// The money went back.
+    Refunded,
+}
+
+/// Why a provider gave no answer that settles anything.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// It refuses the request as such; repeating it will not help.
+    #[error("the provider refused the request: {detail}")]
+    Refused {
+        /// Its status.
+        status: u16,
+        /// Its words, for the log.
+        detail: String,
+    },
+    /// It may or may not have acted: a timeout, a broken connection, an answer that makes no sense.
+    #[error("the provider's answer is unknown")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A request to be paid.
+#[derive(Debug, Clone)]
+pub struct Authorise {
+    /// Our name of the payment, and its idempotency key.
+    pub reference: String,
+    /// How much.
+    pub amount: Money,
+    /// What the buyer's browser got from the provider.
+    pub token: String,
+}
+
+/// A payment provider.
+#[async_trait]
+pub trait PaymentProvider: Send + Sync + std::fmt::Debug {
+    /// Its name in tables and routes.
+    fn name(&self) -> &'static str;
+
+    /// Asks for the money to be kept for us.
+    async fn authorise(&self, request: &Authorise) -> Result<ProviderPayment, ProviderError>;
+
+    /// What became of the payment with our reference; `None` when the provider never heard of it.
+    async fn find(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError>;
+
+    /// Takes the money that is kept for us.
+    async fn capture(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError>;
+
+    /// Gives the authorisation back.
+    async fn void(&self, payment: &str) -> Result<ProviderPayment, ProviderError>;
+
+    /// Pays the whole amount back.
+    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError>;
+}

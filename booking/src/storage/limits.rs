@@ -1,0 +1,39 @@
+//! How many places of an event an owner has, counted so that parallel requests cannot pass each other.
+
+use booking_domain::{EventId, Owner};
+use sqlx::PgConnection;
+
+use crate::error::Error;
+
+/// Counts the places an owner holds or has bought. Waits until no other transaction of the same owner and
+/// event is between this count and its end.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn lock_and_count(conn: &mut PgConnection, event: &EventId, owner: &Owner) -> Result<u32, Error> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('limit ' || $1::text || ' ' || $2::text, 0))",
+        event.as_str(),
+        owner.as_str()
+    )
+    .execute(&mut *conn)
+    .await?;
+    let row = sqlx::query!(
+        r#"with live as (
+               select hold_id from hold
+               where event_id = $1 and owner = $2
+                 and (state = 'pending' or (state = 'active' and expires_at > clock_timestamp()))),
+           bought as (
+               select booking_id from booking where event_id = $1 and owner = $2 and state = 'confirmed')
+           select (select count(*) from hold_seat s join live using (hold_id) where s.event_id = $1)
+                + (select coalesce(sum(quantity), 0) from hold_area a join live using (hold_id) where a.event_id = $1)
+                + (select count(*) from booking_seat s join bought using (booking_id) where s.event_id = $1)
+                + (select coalesce(sum(quantity), 0) from booking_area a join bought using (booking_id)
+                   where a.event_id = $1) as "places!: i64""#,
+        event.as_str(),
+        owner.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(row.places).unwrap_or(u32::MAX))
+}

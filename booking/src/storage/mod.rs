@@ -1,0 +1,86 @@
+//! The only SQL of the booking core.
+//!
+//! One file per group of tables. Functions take a connection; the use case in `app/` owns the transaction.
+//! Queries are checked at compile time against `.sqlx/`.
+//!
+//! **Lock order**, the same in every transaction, so that none can deadlock with another:
+//! advisory lock of the owner's limit → advisory lock of best-available → `hold` → `booking` → `payment` →
+//! `seat` by `seat_no` → `area` by name → `hold_area` → `event_version`. The last is bumped last, since it is
+//! the one row that all changes of an event share.
+
+pub mod areas;
+pub mod bookings;
+pub mod catalogue;
+pub mod history;
+pub mod holds;
+pub mod idempotency;
+pub mod import;
+pub mod limits;
+pub mod payments;
+pub mod seats;
+pub mod tickets;
+pub mod tx;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::Database;
+use crate::error::Error;
+
+/// The migrations, embedded.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Opens the pool of a serving node. Connects lazily: a node starts without its database and says so in its
+/// readiness.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn open(config: &Database) -> anyhow::Result<PgPool> {
+    let options = connect_options(config)?.options([
+        ("statement_timeout", "5000"),
+        ("lock_timeout", "2000"),
+        ("idle_in_transaction_session_timeout", "10000"),
+        ("jit", "off"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        // One round trip less per request; a broken connection shows itself at its first statement.
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+/// Opens a pool for imports and migrations: few connections, no time limits.
+///
+/// # Errors
+/// When the URL is malformed or the server cannot be reached.
+pub async fn open_for_administration(config: &Database) -> anyhow::Result<PgPool> {
+    let options = connect_options(config)?;
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(10));
+    pool.connect_with(options).await.context("connecting to the database")
+}
+
+fn connect_options(config: &Database) -> anyhow::Result<PgConnectOptions> {
+    let options: PgConnectOptions =
+        config.url.expose_secret().parse().map_err(|_| anyhow::anyhow!("database.url is no Postgres URL"))?;
+    Ok(options.application_name("usher-booking"))
+}
+
+/// Whether the database answers and has exactly the migrations of this binary (or more).
+///
+/// # Errors
+/// When it does not answer.
+pub async fn is_ready(pool: &PgPool) -> Result<bool, Error> {
+    let mut conn = pool.acquire().await?;
+    let applied = match conn.list_applied_migrations("_sqlx_migrations").await {
+        Ok(applied) => applied,
+        Err(sqlx::migrate::MigrateError::Execute(sqlx::Error::Database(_))) => return Ok(false),
+        Err(error) => return Err(Error::internal("listing migrations", error)),
+    };
+    Ok(MIGRATIONS.iter().all(|ours| applied.iter().any(|theirs| theirs.version == ours.version)))
+}

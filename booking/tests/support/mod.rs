@@ -1,0 +1,378 @@
+//! A booking node in the test's own process, with everything it needs.
+
+mod audit;
+mod provider;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use booking::app::import_event::import_event;
+use booking::config::Config;
+use booking::payments::PaymentProvider;
+use booking::services::Services;
+use booking::{http, jobs, storage};
+use queue_token::{Keyring, KeyringFile, Pass, PassId, VisitorId};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use stack::postgres::Postgres;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use provider::{Faults, FaultyProvider};
+
+/// A seated event guarded by the sale `demo`: 62 seats, and the area `pit` of 40.
+pub(crate) const GUARDED: &str = "theatre";
+/// The same hall, guarded by nothing.
+pub(crate) const OPEN: &str = "open-theatre";
+/// General admission only: the area `club` of 50, guarded by nothing.
+pub(crate) const CLUB: &str = "club";
+
+/// One Postgres for the whole test run, with a migrated database to clone. It ends with this process.
+fn postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let settings = [("fsync", "off"), ("max_connections", "400")];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let server = Postgres::start(&stack::postgres::PostgresOptions { settings }).unwrap();
+        let url = server.create_database("template_booking", None).unwrap();
+        let prepare = async {
+            let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+            storage::MIGRATIONS.run(&pool).await.unwrap();
+            for event in [GUARDED, OPEN, CLUB] {
+                import(&pool, event).await;
+            }
+            pool.close().await;
+        };
+        std::thread::scope(|scope| {
+            let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(prepare);
+            scope.spawn(run).join().unwrap();
+        });
+        server
+    })
+}
+
+async fn import(pool: &PgPool, event: &str) {
+    let folder = TempDir::new().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/demo");
+    for name in ["small-theatre.json", "small-theatre.sidecar.json"] {
+        std::fs::copy(demo.join(name), folder.path().join(name)).unwrap();
+    }
+    let file = folder.path().join("event.toml");
+    std::fs::write(&file, description(event)).unwrap();
+    import_event(pool, &file).await.unwrap();
+}
+
+/// The description of a test event.
+pub(crate) fn description(event: &str) -> String {
+    let head = format!(
+        "id = \"{event}\"\nname = \"The {event}\"\ncategory = \"drama\"\nperformers = [\"Troupe {event}\"]\n\
+         starts_at = \"2030-01-01T20:00:00Z\"\ncurrency = \"EUR\"\nvenue = \"Hall {event}\"\ncity = \"Porto\"\n"
+    );
+    let seated = "plan = \"small-theatre.json\"\nsidecar = \"small-theatre.sidecar.json\"\n";
+    let pricing = "[pricing]\nfee = 150\ntax_bp = 600\n";
+    match event {
+        GUARDED => format!("{head}sale = \"demo\"\n{seated}{pricing}"),
+        CLUB => format!(
+            "{head}{pricing}[[areas]]\narea = \"club\"\nname = \"Club\"\ncapacity = 50\n\
+             price = {{ amount = 2200, currency = \"EUR\" }}\n"
+        ),
+        _ => format!("{head}{seated}{pricing}"),
+    }
+}
+
+/// A booking node with its surroundings; everything ends with it.
+pub(crate) struct TestApp {
+    pub(crate) services: Services,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    pub(crate) psp: String,
+    keyring: Arc<Keyring>,
+    stop: CancellationToken,
+    jobs: TaskTracker,
+    _folder: TempDir,
+}
+
+/// What differs between tests.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Lines for `--set`.
+    pub(crate) set: Vec<&'static str>,
+    /// Misbehaviour of the provider.
+    pub(crate) faults: Option<Arc<Faults>>,
+    /// Whether the jobs run.
+    pub(crate) jobs: bool,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::with(Options { jobs: true, ..Options::default() }).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = TempDir::new().unwrap();
+        let stop = CancellationToken::new();
+        let keyring = Arc::new(new_keyring());
+        let keys = serve_keys(&keyring, &stop).await;
+        let psp = serve_psp(folder.path(), &stop).await;
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        let database = tokio::task::spawn_blocking(move || {
+            postgres().create_database(&name, Some("template_booking")).unwrap()
+        });
+        let config = config(folder.path(), &database.await.unwrap(), &psp, &keys, &options);
+        let services = services(config, &options);
+        let (jobs, url) = (TaskTracker::new(), serve(&services, &stop).await);
+        if options.jobs {
+            jobs::start(&services, &jobs, &stop);
+        }
+        let client = reqwest::Client::new();
+        Self { services, url, client, psp, keyring, stop, jobs, _folder: folder }
+    }
+
+    pub(crate) fn db(&self) -> &PgPool {
+        &self.services.db
+    }
+
+    /// A fan with a live pass of the sale `demo`.
+    pub(crate) fn fan(&self) -> Fan<'_> {
+        let visitor = VisitorId::from_bytes(rand::random());
+        Fan { app: self, authorization: Some(format!("Pass {}", self.pass("demo", visitor, 600))) }
+    }
+
+    /// Somebody without any token.
+    pub(crate) fn stranger(&self) -> Fan<'_> {
+        Fan { app: self, authorization: None }
+    }
+
+    /// Somebody with this `Authorization`.
+    pub(crate) fn with_authorization(&self, value: String) -> Fan<'_> {
+        Fan { app: self, authorization: Some(value) }
+    }
+
+    pub(crate) fn pass(&self, sale: &str, visitor: VisitorId, life_s: i64) -> String {
+        let now = jiff::Timestamp::now().as_second();
+        let pass = Pass {
+            sale: sale.parse().unwrap(),
+            visitor,
+            id: PassId::from_bytes(rand::random()),
+            issued_at_s: u64::try_from(now - 100).unwrap(),
+            expires_at_s: u64::try_from(now + life_s).unwrap(),
+        };
+        self.keyring.sign_pass(&pass, u64::try_from(now).unwrap()).unwrap()
+    }
+
+    /// What the provider has in its books.
+    pub(crate) async fn ledger(&self) -> Vec<Value> {
+        let ledger: Value = self.client.get(format!("{}/v1/ledger", self.psp)).send().await.unwrap().json().await.unwrap();
+        ledger["items"].as_array().unwrap().clone()
+    }
+
+    /// Checks the invariants of the tables, then ends the node.
+    pub(crate) async fn check(self) {
+        audit::check(self.db()).await;
+        self.stop.cancel();
+        self.jobs.close();
+        self.jobs.wait().await;
+        self.services.db.close().await;
+    }
+}
+
+fn new_keyring() -> Keyring {
+    let now_s = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    let mut entropy = [0u8; 64];
+    entropy[..32].copy_from_slice(&rand::random::<[u8; 32]>());
+    entropy[32..].copy_from_slice(&rand::random::<[u8; 32]>());
+    Keyring::new(&KeyringFile::generate(now_s, &entropy), now_s).unwrap()
+}
+
+async fn serve_keys(keyring: &Keyring, stop: &CancellationToken) -> String {
+    let jwks = keyring.jwks_json(u64::try_from(jiff::Timestamp::now().as_second()).unwrap());
+    let routes = axum::Router::new().route("/keys", get(move || async move { jwks }));
+    format!("{}/keys", listen(routes, stop).await)
+}
+
+async fn listen(routes: axum::Router, stop: &CancellationToken) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        tokio::select! {
+            served = axum::serve(listener, routes) => served.unwrap(),
+            () = stopped => {}
+        }
+    });
+    url
+}
+
+async fn serve(services: &Services, stop: &CancellationToken) -> String {
+    listen(http::public(services.clone()), stop).await
+}
+
+async fn serve_psp(folder: &Path, stop: &CancellationToken) -> String {
+    let port_file = folder.join("psp.port");
+    let options = stack::psp::PspOptions {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ledger: folder.join("ledger.ndjson"),
+        port_file: Some(port_file.clone()),
+    };
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move { stack::psp::serve(&options, stopped).await.unwrap() });
+    let port = until("the provider listens", || async { std::fs::read_to_string(&port_file).ok() }).await;
+    format!("http://127.0.0.1:{port}")
+}
+
+fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Options) -> Config {
+    std::fs::write(folder.join("organiser.token"), "organiser").unwrap();
+    std::fs::write(folder.join("buyer.key"), "ab".repeat(32)).unwrap();
+    let file = folder.join("booking.toml");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\norganiser_token_file = \"organiser.token\"\n\
+         buyer_key_file = \"buyer.key\"\npass_keys_urls = [\"{keys}\"]\nsecure_cookies = false\n\
+         [database]\nurl = \"{database}\"\nmax_connections = 12\nacquire_timeout_ms = 20000\n\
+         [payments]\nsandbox_url = \"{psp}\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let set: Vec<String> = options.set.iter().map(|&set| set.to_owned()).collect();
+    Config::load(&file, &set).unwrap()
+}
+
+fn services(config: Config, options: &Options) -> Services {
+    match &options.faults {
+        None => Services::new(config).unwrap(),
+        Some(faults) => {
+            let inner = Services::new(config.clone()).unwrap();
+            let provider: Arc<dyn PaymentProvider> =
+                Arc::new(FaultyProvider::new(Arc::clone(&inner.provider), Arc::clone(faults)));
+            Services::with_provider(config, provider).unwrap()
+        }
+    }
+}
+
+/// Somebody who sends requests.
+#[derive(Clone)]
+pub(crate) struct Fan<'a> {
+    app: &'a TestApp,
+    authorization: Option<String>,
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The document, after checking the status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The problem, after checking its status, its type and what every problem has.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(problem["type"].as_str().and_then(|t| t.rsplit('/').next()), Some(kind), "{problem}");
+        assert_eq!(problem["status"], status);
+        for member in ["title", "detail", "instance", "request_id"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+        }
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        problem
+    }
+}
+
+impl<'a> Fan<'a> {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.app.client.request(method, format!("{}{path}", self.app.url));
+        match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn post_once(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, path).header("idempotency-key", key).json(body);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn hold(&self, event: &str, body: Value) -> Answer {
+        self.post(&format!("/v1/events/{event}/holds"), body).await
+    }
+
+    /// Holds seats, which must succeed, and goes on as the buyer of the hold.
+    pub(crate) async fn hold_seats(&self, event: &str, seats: &[&str]) -> (Value, Fan<'a>) {
+        let hold = self.hold(event, json!({ "seats": seats })).await.expect(201);
+        let buyer = self.app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
+        (hold, buyer)
+    }
+
+    pub(crate) async fn book(&self, hold: &Value) -> Answer {
+        let body = json!({ "hold": hold["hold"], "buyer": { "name": "Ada", "email": "ada@example.org" } });
+        self.post(&format!("/v1/events/{}/bookings", hold["event"].as_str().unwrap()), body).await
+    }
+
+    pub(crate) async fn pay(&self, booking: &Value, token: &str) -> Answer {
+        self.post(&format!("{}/confirm", path_of(booking)), payment(token)).await
+    }
+}
+
+pub(crate) fn payment(token: &str) -> Value {
+    json!({ "payment": { "method": "sandbox", "token": token } })
+}
+
+/// The path of a booking.
+pub(crate) fn path_of(booking: &Value) -> String {
+    format!("/v1/events/{}/bookings/{}", booking["event"].as_str().unwrap(), booking["booking"].as_str().unwrap())
+}
+
+/// The path of a hold.
+pub(crate) fn hold_path(hold: &Value) -> String {
+    format!("/v1/events/{}/holds/{}", hold["event"].as_str().unwrap(), hold["hold"].as_str().unwrap())
+}
+
+/// Waits until something is there; fails after 15 s.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    for _ in 0..750 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("waited 15 s until {what}");
+}

@@ -1,0 +1,233 @@
+//! Pass and place of a request: read from cookies and headers, verified, and — for passes — remembered.
+//!
+//! A pass costs a signature check; visitors inside send it with every request, so verified ones are kept in a
+//! bounded map until they expire or the keys change.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use queue_token::{Keyring, Pass, Place, SaleId, TokenError};
+
+/// Most passes remembered; when full the map starts anew.
+const CACHE_MAX: usize = 65_536;
+
+/// How our cookies are named and marked.
+#[derive(Debug, Clone, Copy)]
+pub struct CookieStyle {
+    /// `Secure` and the `__Host-` prefix.
+    pub secure: bool,
+}
+
+impl CookieStyle {
+    fn name(self, kind: &str, sale: &SaleId) -> String {
+        format!("{}usher_{kind}_{sale}", if self.secure { "__Host-" } else { "" })
+    }
+
+    /// `Set-Cookie` that stores a place.
+    pub fn set_place(self, sale: &SaleId, token: &str, max_age_s: u64) -> String {
+        self.set(&self.name("place", sale), token, max_age_s)
+    }
+
+    /// `Set-Cookie` that stores a pass.
+    pub fn set_pass(self, sale: &SaleId, token: &str, max_age_s: u64) -> String {
+        self.set(&self.name("pass", sale), token, max_age_s)
+    }
+
+    /// `Set-Cookie`s that forget both.
+    pub fn forget(self, sale: &SaleId) -> [String; 2] {
+        [self.set(&self.name("place", sale), "", 0), self.set(&self.name("pass", sale), "", 0)]
+    }
+
+    fn set(self, name: &str, value: &str, max_age_s: u64) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
+    }
+
+    /// Whether a cookie of this name is ours and must not reach the origin.
+    pub fn is_ours(name: &str) -> bool {
+        let name = name.strip_prefix("__Host-").unwrap_or(name);
+        name.starts_with("usher_place_") || name.starts_with("usher_pass_")
+    }
+}
+
+/// All cookies of a request as `(name, value)`.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
+/// `Authorization: SCHEME TOKEN`.
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (given, token) = value.split_once(' ')?;
+    given.eq_ignore_ascii_case(scheme).then(|| token.trim())
+}
+
+/// The place token of a request for this sale: the header wins over the cookie.
+pub fn place_token<'a>(headers: &'a HeaderMap, style: CookieStyle, sale: &SaleId) -> Option<&'a str> {
+    let name = style.name("place", sale);
+    authorization(headers, "place").or_else(|| cookies(headers).find(|(n, _)| *n == name).map(|(_, value)| value))
+}
+
+/// Every pass token of a request: the header first, then the cookies.
+fn pass_tokens(headers: &HeaderMap, style: CookieStyle) -> impl Iterator<Item = &str> {
+    let prefix = if style.secure { "__Host-usher_pass_" } else { "usher_pass_" };
+    authorization(headers, "pass")
+        .into_iter()
+        .chain(cookies(headers).filter(move |(name, _)| name.starts_with(prefix)).map(|(_, value)| value))
+        .take(8)
+}
+
+/// A pass with the token that proves it.
+#[derive(Debug, Clone)]
+pub struct HeldPass {
+    /// The facts.
+    pub pass: Pass,
+    /// The token.
+    pub token: Arc<str>,
+}
+
+/// Verifies credentials, remembering passes.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    passes: RwLock<HashMap<Arc<str>, HeldPass>>,
+}
+
+impl Credentials {
+    /// The first valid pass: of the given sale, or of any when none is given.
+    pub fn pass(
+        &self,
+        headers: &HeaderMap,
+        style: CookieStyle,
+        sale: Option<&SaleId>,
+        ring: &Keyring,
+        now_s: u64,
+    ) -> Option<HeldPass> {
+        pass_tokens(headers, style)
+            .filter_map(|token| self.verified(token, ring, now_s).ok())
+            .find(|held| sale.is_none_or(|sale| held.pass.sale == *sale))
+    }
+
+    fn verified(&self, token: &str, ring: &Keyring, now_s: u64) -> Result<HeldPass, TokenError> {
+        if let Some(held) = self.passes.read().ok().and_then(|passes| passes.get(token).cloned())
+            && held.pass.expires_at_s > now_s
+        {
+            return Ok(held);
+        }
+        let pass = ring.verify_pass(token, now_s)?;
+        let held = HeldPass { pass, token: Arc::from(token) };
+        if let Ok(mut passes) = self.passes.write() {
+            if passes.len() >= CACHE_MAX {
+                passes.clear();
+            }
+            passes.insert(held.token.clone(), held.clone());
+        }
+        Ok(held)
+    }
+
+    /// Forgets every remembered pass; the keys have changed.
+    pub fn forget_all(&self) {
+        if let Ok(mut passes) = self.passes.write() {
+            passes.clear();
+        }
+    }
+
+    /// Forgets one pass; it was given back.
+    pub fn forget(&self, token: &str) {
+        if let Ok(mut passes) = self.passes.write() {
+            passes.remove(token);
+        }
+    }
+}
+
+/// Why a place cannot be used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceRefusal {
+    /// None was sent.
+    Missing,
+    /// It was signed for another sale.
+    OtherSale,
+    /// It was valid once.
+    Expired,
+    /// It is not one of ours, or its key is retired.
+    Invalid,
+}
+
+/// The verified place of a request for this sale, with its token.
+///
+/// # Errors
+/// Why there is none.
+pub fn place<'a>(
+    headers: &'a HeaderMap,
+    style: CookieStyle,
+    sale: &SaleId,
+    ring: &Keyring,
+    now_s: u64,
+) -> Result<(Place, &'a str), PlaceRefusal> {
+    let token = place_token(headers, style, sale).ok_or(PlaceRefusal::Missing)?;
+    match ring.verify_place(token, now_s) {
+        Ok(place) if place.sale == *sale => Ok((place, token)),
+        Ok(_) => Err(PlaceRefusal::OtherSale),
+        Err(TokenError::Expired) => Err(PlaceRefusal::Expired),
+        Err(_) => Err(PlaceRefusal::Invalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use queue_token::{KeyringFile, PassId, VisitorId};
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    fn ring() -> Keyring {
+        Keyring::new(&KeyringFile::generate(1, &[3; 64]), NOW_S).unwrap()
+    }
+
+    fn pass(sale: &str) -> Pass {
+        Pass {
+            sale: sale.parse().unwrap(),
+            visitor: VisitorId::from_bytes([1; 16]),
+            id: PassId::from_bytes([2; 16]),
+            issued_at_s: NOW_S,
+            expires_at_s: NOW_S + 60,
+        }
+    }
+
+    #[test]
+    fn a_pass_is_found_in_header_and_cookie_and_forgotten_when_over() {
+        let (ring, style, credentials) = (ring(), CookieStyle { secure: false }, Credentials::default());
+        let demo: SaleId = "demo".parse().unwrap();
+        let token = ring.sign_pass(&pass("demo"), NOW_S).unwrap();
+        let other = ring.sign_pass(&pass("other"), NOW_S).unwrap();
+        let mut headers = HeaderMap::new();
+        let cookie = format!("a=b; usher_pass_other={other}; usher_pass_demo={token}");
+        headers.insert(COOKIE, HeaderValue::from_str(&cookie).unwrap());
+        let found = |sale: Option<&SaleId>, now_s| credentials.pass(&headers, style, sale, &ring, now_s);
+        assert_eq!(found(Some(&demo), NOW_S).unwrap().pass, pass("demo"));
+        assert_eq!(found(Some(&demo), NOW_S + 30).unwrap().pass, pass("demo"), "from memory");
+        assert!(found(Some(&demo), NOW_S + 63).is_none(), "memory does not prolong it");
+        assert_eq!(found(None, NOW_S).unwrap().pass.sale.as_str(), "other");
+        assert!(found(Some(&"third".parse().unwrap()), NOW_S).is_none());
+
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("pass {token}")).unwrap());
+        assert!(credentials.pass(&headers, style, Some(&demo), &ring, NOW_S).is_some());
+    }
+
+    #[test]
+    fn our_cookies_are_known_and_marked() {
+        let style = CookieStyle { secure: true };
+        let set = style.set_pass(&"demo".parse().unwrap(), "T", 60);
+        assert_eq!(set, "__Host-usher_pass_demo=T; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
+        assert!(CookieStyle::is_ours("__Host-usher_pass_demo") && CookieStyle::is_ours("usher_place_x"));
+        assert!(!CookieStyle::is_ours("usher_buyer"));
+    }
+}

@@ -1,0 +1,129 @@
+//! All sales that this gateway knows, and which of them guards a path.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use http::Method;
+use queue::configure::Expect;
+use queue::{Clock, Line, LineError, Settings};
+use queue_token::SaleId;
+use tokio::runtime::Handle;
+
+use crate::line::room::SaleRoom;
+use crate::line::view::{View, parse_time_us};
+use crate::telemetry;
+
+/// A snapshot younger than this (ms) is taken as it was published by whichever gateway.
+const SNAPSHOT_AGE_MS: u64 = 400;
+
+/// The rooms, by sale.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    rooms: ArcSwap<HashMap<SaleId, Arc<SaleRoom>>>,
+    opening: tokio::sync::Mutex<()>,
+    line: OnceLock<(Line, Handle)>,
+}
+
+impl Rooms {
+    /// Hands over the connection and the runtime in which rooms live. Once.
+    pub fn connect(&self, line: Line, runtime: Handle) {
+        // The jobs connect once; a second connection would change nothing.
+        let _ = self.line.set((line, runtime));
+    }
+
+    /// The line, once connected.
+    pub fn line(&self) -> Option<&Line> {
+        self.line.get().map(|(line, _)| line)
+    }
+
+    /// A known sale.
+    pub fn get(&self, sale: &SaleId) -> Option<Arc<SaleRoom>> {
+        self.rooms.load().get(sale).cloned()
+    }
+
+    /// All known sales.
+    pub fn all(&self) -> Vec<Arc<SaleRoom>> {
+        let mut all: Vec<_> = self.rooms.load().values().cloned().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// The sale that guards this request: the one with the longest matching path, then the first by name.
+    pub fn guarding(&self, host: &str, method: &Method, segments: &[String]) -> Option<(Arc<SaleRoom>, Arc<View>)> {
+        let rooms = self.rooms.load();
+        let matches = rooms.values().filter_map(|room| {
+            let view = room.view()?;
+            let length = view.guards.matches(host, method, segments)?;
+            Some((length, room, view))
+        });
+        matches
+            .max_by(|(a, room_a, _), (b, room_b, _)| a.cmp(b).then(room_b.id.cmp(&room_a.id)))
+            .map(|(_, room, view)| (room.clone(), view))
+    }
+
+    /// Reads a sale's snapshot now; opens its room when it is new. Answers whether Redis knows the sale.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn refresh(&self, sale: &SaleId, max_age_ms: u64) -> Result<bool, LineError> {
+        let Some((line, _)) = self.line.get() else { return Ok(false) };
+        let known = self.get(sale);
+        let read = line.snapshot(sale, max_age_ms, Clock::Server).await;
+        let read = match &known {
+            Some(room) => room.note(read)?,
+            None => read?,
+        };
+        let Some(snapshot) = read else {
+            if let Some(view) = known.and_then(|room| room.view()) {
+                self.bring_back(sale, &view).await?;
+            }
+            return Ok(false);
+        };
+        let room = match known {
+            Some(room) => room,
+            None => self.open(sale).await,
+        };
+        metrics::gauge!("usher_gateway_waiting", "sale" => sale.to_string()).set(snapshot.numbers.waiting as f64);
+        metrics::gauge!("usher_gateway_inside", "sale" => sale.to_string()).set(snapshot.numbers.inside as f64);
+        let before = room.view();
+        room.set_view(View::new(snapshot, before.as_deref(), telemetry::now_ms()));
+        Ok(true)
+    }
+
+    /// Reads a sale's snapshot as the jobs do each time.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn look(&self, sale: &SaleId) -> Result<bool, LineError> {
+        self.refresh(sale, SNAPSHOT_AGE_MS).await
+    }
+
+    /// Redis has lost a sale that we know: its settings go back, with an empty bucket.
+    async fn bring_back(&self, sale: &SaleId, view: &View) -> Result<(), LineError> {
+        let Some((line, _)) = self.line.get() else { return Ok(()) };
+        let settings: &Settings = &view.snapshot.settings;
+        let opens_at_us = settings.opens_at.as_deref().and_then(parse_time_us);
+        tracing::warn!(%sale, version = view.snapshot.version, "the line has lost the sale; bringing it back");
+        line.list_sale(sale).await?;
+        match line.configure(sale, settings, opens_at_us, Expect::Lost(view.snapshot.version), Clock::Server).await {
+            // Another gateway was first.
+            Ok(_) | Err(LineError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open(&self, sale: &SaleId) -> Arc<SaleRoom> {
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(room) = self.get(sale) {
+            return room;
+        }
+        let (line, runtime) = self.line.get().expect("rooms are opened only once connected");
+        let room = SaleRoom::open(sale, line, runtime);
+        let mut rooms = HashMap::clone(&self.rooms.load());
+        rooms.insert(sale.clone(), room.clone());
+        self.rooms.store(Arc::new(rooms));
+        tracing::info!(%sale, "sale found");
+        room
+    }
+}

@@ -1,0 +1,195 @@
+//! What a snapshot means for fans: the sale's state now, a position, an estimate, when to ask again. Pure.
+
+use queue::SaleState;
+use queue::snapshot::Snapshot;
+use queue_token::Score;
+use serde::Serialize;
+
+use crate::routes::Guards;
+
+/// Outflow is measured over this long.
+const OUTFLOW_WINDOW_US: u64 = 60_000_000;
+/// An outflow measured over less than this says nothing yet.
+const OUTFLOW_MIN_US: u64 = 10_000_000;
+/// Near the front, visitors must ask again well before their presence lapses.
+const NEAR_POLL_MAX_S: f64 = 4.0;
+
+/// A snapshot with what follows from it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// Its guards, ready to match.
+    pub guards: Guards,
+    /// When a scheduled sale opens, in microseconds.
+    pub opens_at_us: Option<u64>,
+    /// Visitors called per minute, measured; `None` until enough was seen.
+    pub outflow_per_min: Option<f64>,
+    /// This gateway's clock when the snapshot came, in milliseconds.
+    pub received_ms: u64,
+    history: Vec<(u64, u64)>,
+}
+
+/// How long the wait will be, in seconds: one time in ten less than `p10`, one in ten more than `p90`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Eta {
+    /// Lower bound.
+    pub p10: u64,
+    /// Upper bound.
+    pub p90: u64,
+}
+
+impl View {
+    /// The view of a new snapshot after an earlier one.
+    pub fn new(snapshot: Snapshot, before: Option<&Self>, received_ms: u64) -> Self {
+        let mut history: Vec<(u64, u64)> = before.map(|view| view.history.clone()).unwrap_or_default();
+        // A sale that was lost starts counting anew, and a clock may step back: then the past says nothing.
+        let now = (snapshot.at_us, snapshot.numbers.called_total);
+        history.retain(|(at, called)| *at < now.0 && *at + OUTFLOW_WINDOW_US >= now.0 && *called <= now.1);
+        history.push(now);
+        let (first_us, first_called) = history[0];
+        let span_us = now.0 - first_us;
+        let outflow_per_min =
+            (span_us >= OUTFLOW_MIN_US).then(|| (now.1 - first_called) as f64 * 60_000_000.0 / span_us as f64);
+        let opens_at_us = snapshot.settings.opens_at.as_deref().and_then(parse_time_us);
+        let guards = Guards::new(&snapshot.settings.hosts, &snapshot.settings.paths);
+        Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, history }
+    }
+
+    /// The sale's state at a time of this gateway: a scheduled sale whose time has come is open.
+    pub fn state(&self, now_us: u64) -> SaleState {
+        match (self.snapshot.settings.state, self.opens_at_us) {
+            (SaleState::Scheduled, Some(opens_us)) if now_us >= opens_us => SaleState::Open,
+            (state, _) => state,
+        }
+    }
+
+    /// Whether a poll with this score is presence near the front.
+    pub fn is_near(&self, score: Score) -> bool {
+        self.snapshot.horizon.is_none_or(|horizon| score <= horizon)
+    }
+
+    /// Position in the line, from 1, and how many are behind.
+    pub fn position(&self, score: Score) -> (u64, u64) {
+        let position = self.snapshot.ranks.ahead_of(score) + 1;
+        (position, self.snapshot.numbers.waiting.saturating_sub(position))
+    }
+
+    /// The expected wait at a position, when the sale moves.
+    pub fn eta(&self, position: u64, now_us: u64) -> Option<Eta> {
+        if self.state(now_us) != SaleState::Open {
+            return None;
+        }
+        let configured = self.snapshot.settings.rate_per_min;
+        // What was measured shows no-shows and a full house; with nobody waiting it shows only a lack of fans.
+        let per_min = match self.outflow_per_min {
+            Some(measured) if measured > 0.0 && self.snapshot.numbers.waiting > 0 => measured.min(configured),
+            _ => configured,
+        };
+        let mean_s = position as f64 * 60.0 / per_min;
+        // Calls arrive as a stream with at least Poisson's variation; ghosts ahead shorten the wait.
+        let spread = 1.2816 / (position as f64).sqrt();
+        let p10 = mean_s * (1.0 - spread).max(0.5) * 0.9;
+        let p90 = mean_s * (1.0 + spread).min(3.0) * 1.1;
+        Some(Eta { p10: p10.floor() as u64, p90: (p90.ceil() as u64).max(1) })
+    }
+
+    /// When to ask again, in seconds. `jitter` is a random number from -1 to 1.
+    pub fn poll_s(&self, position: u64, near: bool, now_us: u64, jitter: f64) -> u64 {
+        let middle = match self.eta(position, now_us) {
+            Some(eta) => ((eta.p10 + eta.p90) as f64 / 60.0).clamp(2.0, 60.0),
+            None => 20.0,
+        };
+        let until_open_s = self.opens_at_us.filter(|_| self.state(now_us) == SaleState::Scheduled);
+        let middle = match until_open_s {
+            // Before the opening nobody is called, but everybody should look again soon after it.
+            Some(opens_us) => (opens_us.saturating_sub(now_us) as f64 / 1e6).clamp(2.0, middle),
+            None => middle,
+        };
+        let middle = if near { middle.min(NEAR_POLL_MAX_S) } else { middle };
+        (middle * (1.0 + 0.15 * jitter.clamp(-1.0, 1.0))).round().max(1.0) as u64
+    }
+}
+
+/// RFC 3339 to microseconds of the Unix epoch.
+pub fn parse_time_us(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_microsecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use queue::Settings;
+    use queue::snapshot::{Numbers, Ranks};
+
+    fn snapshot(at_us: u64, called_total: u64, settings: &str) -> Snapshot {
+        let settings: Settings = serde_json::from_str(settings).unwrap();
+        Snapshot {
+            version: 1,
+            settings,
+            at_us,
+            last_score: Score::default(),
+            numbers: Numbers { waiting: 5_000, called_total, ..Numbers::default() },
+            horizon: Score::new(500),
+            ranks: Ranks::new((1..=1000).collect(), vec![], 0, 5_000),
+        }
+    }
+
+    const OPEN: &str = r#"{"rate_per_min": 600, "max_inside": 100}"#;
+
+    #[test]
+    fn outflow_is_measured_over_a_minute() {
+        let mut view = View::new(snapshot(1_000_000, 0, OPEN), None, 0);
+        assert_eq!(view.outflow_per_min, None);
+        for second in 2..=100u64 {
+            view = View::new(snapshot(second * 1_000_000, second * 5, OPEN), Some(&view), 0);
+        }
+        assert_eq!(view.outflow_per_min, Some(300.0));
+        assert!(view.history.len() <= 61, "the past is bounded");
+        // A Redis that lost everything counts from zero: no negative outflow.
+        let view = View::new(snapshot(101_000_000, 0, OPEN), Some(&view), 0);
+        assert_eq!(view.outflow_per_min, None);
+    }
+
+    #[test]
+    fn the_estimate_brackets_the_mean_and_is_absent_while_nothing_moves() {
+        let view = View::new(snapshot(1, 0, OPEN), None, 0);
+        let eta = view.eta(600, 1).unwrap();
+        assert!(eta.p10 < 60 && 60 < eta.p90, "{eta:?}");
+        let paused = r#"{"rate_per_min": 600, "max_inside": 100, "state": "paused"}"#;
+        assert_eq!(View::new(snapshot(1, 0, paused), None, 0).eta(600, 1), None);
+    }
+
+    #[test]
+    fn a_scheduled_sale_opens_by_itself() {
+        let settings = r#"{"rate_per_min":1,"max_inside":1,"state":"scheduled","opens_at":"2027-01-15T08:00:00Z"}"#;
+        let view = View::new(snapshot(1, 0, settings), None, 0);
+        let opens_us = 1_800_000_000_000_000;
+        assert_eq!(view.state(opens_us - 1), SaleState::Scheduled);
+        assert_eq!(view.state(opens_us), SaleState::Open);
+        assert_eq!(view.poll_s(1, false, opens_us - 5_000_000, 0.0), 5);
+    }
+
+    #[test]
+    fn polls_are_frequent_near_the_front_and_rare_behind() {
+        let view = View::new(snapshot(1, 0, OPEN), None, 0);
+        assert_eq!(view.poll_s(1, true, 1, 0.0), 2);
+        assert!((4..=6).contains(&view.poll_s(1_500, false, 1, 0.0)));
+        assert_eq!(view.poll_s(100_000, false, 1, 0.0), 60);
+        let slow = View::new(snapshot(1, 0, r#"{"rate_per_min": 1, "max_inside": 1}"#), None, 0);
+        assert_eq!(slow.poll_s(90, true, 1, 0.0), 4, "presence must not lapse near the front");
+        for jitter in [-1.0, 1.0] {
+            let s = view.poll_s(100_000, false, 1, jitter);
+            assert!((51..=69).contains(&s), "{s}");
+        }
+    }
+
+    #[test]
+    fn positions_come_from_the_table() {
+        let view = View::new(snapshot(1, 0, OPEN), None, 0);
+        assert_eq!(view.position(Score::new(1).unwrap()), (1, 4_999));
+        assert_eq!(view.position(Score::new(700).unwrap()), (700, 4_300));
+        assert!(view.is_near(Score::new(500).unwrap()) && !view.is_near(Score::new(501).unwrap()));
+    }
+}

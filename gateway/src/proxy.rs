@@ -1,0 +1,372 @@
+//! Pingora's phases, each handed on: what a request is, who answers it, and what the origin is told.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::*;
+use pingora::proxy::FailToProxy;
+
+use crate::bounds::{self, OutOfBounds};
+use crate::forwarded;
+use crate::problem::{Kind, Problem};
+use crate::room::{Answer, Asked, Entry, Gate, Outcome, guarded, join, leave, place, status};
+use crate::routes::{self, OwnRoute};
+use crate::telemetry;
+use crate::upstream::{self, Balancer};
+
+/// A body that we refuse is still read up to this far, so that the client sees the answer and not a reset.
+const SWALLOW_BYTES: usize = 4 << 20;
+/// And at most for this long.
+const SWALLOW: Duration = Duration::from_secs(2);
+/// Longest pause between two reads of a request's body.
+const BODY_READ: Duration = Duration::from_secs(10);
+
+/// The proxy.
+pub struct Proxy {
+    /// What answering needs.
+    pub gate: Arc<Gate>,
+    /// The origin nodes.
+    pub balancer: Arc<Balancer>,
+}
+
+/// Facts of one request, from its head to its log line.
+pub struct Context {
+    started: Instant,
+    request_id: String,
+    peer: IpAddr,
+    sale: Option<String>,
+    entry: Option<Entry>,
+    outcome: &'static str,
+    tried: Vec<SocketAddr>,
+    body_bytes: u64,
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            started: Instant::now(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            peer: IpAddr::from([0, 0, 0, 0]),
+            sale: None,
+            entry: None,
+            outcome: "proxied",
+            tried: Vec::new(),
+            body_bytes: 0,
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        session.set_read_timeout(Some(BODY_READ));
+        if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
+            ctx.peer = address.ip();
+        }
+        match self.own_answer(session, ctx).await {
+            Some(answer) => {
+                ctx.outcome = answer.outcome;
+                send(session, answer).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        // An empty last frame of HTTP/2 would become a second terminator towards an HTTP/1 origin.
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        ctx.body_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+        if ctx.body_bytes > self.gate.config.limits.body_max_bytes {
+            return Error::e_explain(HTTPStatus(413), "the body is longer than allowed");
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let key = routes::event_of(session.req_header().uri.path()).unwrap_or(&ctx.request_id);
+        match upstream::choose(&self.balancer, key, &ctx.tried) {
+            Some(peer) => Ok(Box::new(peer)),
+            None => Error::e_explain(HTTPStatus(503), "no origin node can be reached"),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let inbound = &session.req_header().headers;
+        let forged: Vec<HeaderName> = head.headers.keys().filter(|name| forwarded::is_forged(name)).cloned().collect();
+        for name in forged {
+            head.remove_header(&name);
+        }
+        match forwarded::foreign_cookies(inbound) {
+            Some(cookies) => head.insert_header("cookie", cookies)?,
+            None => drop(head.remove_header("cookie")),
+        }
+        // Our own credentials are for us; the origin gets the pass in a header of its own.
+        if inbound.get("authorization").and_then(|v| v.to_str().ok()).is_some_and(is_ours) {
+            head.remove_header("authorization");
+        }
+        let client = forwarded::client_address(ctx.peer, inbound, self.gate.config.trusted_hops);
+        head.insert_header("x-forwarded-for", client.to_string())?;
+        head.insert_header("x-forwarded-proto", if self.gate.config.secure_cookies { "https" } else { "http" })?;
+        if let Some(host) = inbound.get("host") {
+            head.insert_header("x-forwarded-host", host.clone())?;
+        }
+        head.insert_header("x-request-id", &ctx.request_id)?;
+        if let Some(held) = ctx.entry.as_ref().and_then(|entry| entry.pass.as_ref()) {
+            head.insert_header("usher-visitor", held.pass.visitor.to_string())?;
+            head.insert_header("usher-sale", held.pass.sale.as_str())?;
+            head.insert_header("usher-pass", &*held.token)?;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        // An interim answer (100, 103) carries nothing of ours.
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        let said = head.headers.get("usher-pass").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let ours: Vec<HeaderName> =
+            head.headers.keys().filter(|name| name.as_str().starts_with("usher-")).cloned().collect();
+        for name in ours {
+            head.remove_header(&name);
+        }
+        head.insert_header("x-request-id", &ctx.request_id)?;
+        let Some(entry) = &ctx.entry else { return Ok(()) };
+        if said.as_deref() == Some("depart")
+            && let Some(held) = &entry.pass
+        {
+            self.depart(held);
+            for cookie in self.gate.cookies().forget(&held.pass.sale) {
+                head.append_header("set-cookie", cookie)?;
+            }
+            return Ok(());
+        }
+        for cookie in &entry.cookies {
+            head.append_header("set-cookie", cookie.as_str())?;
+        }
+        if entry.fresh {
+            if let Some(held) = &entry.pass {
+                head.insert_header("usher-pass", &*held.token)?;
+            }
+            if let Some(place) = &entry.place {
+                head.insert_header("usher-place", place)?;
+            }
+            // An answer that carries a credential is nobody else's.
+            head.insert_header("cache-control", "no-store")?;
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Context,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent yet, so another node may be asked whatever the method.
+        if let Some(address) = peer._address.as_inet() {
+            ctx.tried.push(*address);
+        }
+        e.set_retry(ctx.tried.len() < 4);
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
+        let status = match (e.etype(), e.esource()) {
+            (HTTPStatus(code), _) => *code,
+            (ReadError | WriteError | ConnectionClosed, ErrorSource::Downstream) => 0,
+            (ReadTimedout | WriteTimedout, ErrorSource::Downstream) => 408,
+            (_, ErrorSource::Downstream) => 400,
+            (_, ErrorSource::Upstream) => 503,
+            (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+        };
+        ctx.outcome = "failed";
+        tracing::warn!(request_id = %ctx.request_id, status, error = %e, "a request failed");
+        if status > 0 && session.response_written().is_none() {
+            let path = session.req_header().uri.path().to_owned();
+            let answer = failure(status).answer(&path, &ctx.request_id);
+            session.set_keepalive(None);
+            if send(session, answer).await.is_err() {
+                tracing::debug!(request_id = %ctx.request_id, "the client did not wait for the failure");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        let seconds = ctx.started.elapsed().as_secs_f64();
+        metrics::counter!("usher_gateway_requests_total", "outcome" => ctx.outcome).increment(1);
+        metrics::histogram!("usher_gateway_request_seconds", "outcome" => ctx.outcome).record(seconds);
+        let head = session.req_header();
+        tracing::debug!(
+            request_id = %ctx.request_id, method = %head.method, path = head.uri.path(), status,
+            outcome = ctx.outcome, sale = ctx.sale.as_deref(), ms = seconds * 1000.0, "request"
+        );
+    }
+}
+
+impl Proxy {
+    /// The gateway's own answer to a request, or `None` when the origin answers.
+    async fn own_answer(&self, session: &mut Session, ctx: &mut Context) -> Option<Answer> {
+        let head: &http::request::Parts = session.req_header();
+        let gate = &*self.gate;
+        let address = forwarded::client_address(ctx.peer, &head.headers, gate.config.trusted_hops);
+        let asked = Asked {
+            head,
+            address: forwarded::limit_key(address),
+            request_id: &ctx.request_id,
+            now_us: telemetry::now_us(),
+        };
+        if let Err(broken) = bounds::check(head, &gate.config.limits) {
+            let answer = refusal(broken).answer(asked.path(), asked.request_id).outcome("refused");
+            session.set_keepalive(None);
+            return Some(answer);
+        }
+        if let Err(wait_s) = gate.limits.request(asked.address) {
+            return Some(guarded::too_often(&asked, wait_s));
+        }
+        if let Some(route) = routes::own_route(&head.method, asked.path()) {
+            return Some(self.own_route(&asked, route).await);
+        }
+        let host = head.uri.host().or_else(|| asked.header("host")).unwrap_or_default();
+        let segments = routes::segments(asked.path());
+        match gate.rooms.guarding(host, &head.method, &segments) {
+            Some((room, view)) => {
+                ctx.sale = Some(room.id.to_string());
+                match guarded::decide(gate, &asked, &room, &view).await {
+                    Outcome::Answer(answer) => return Some(answer),
+                    Outcome::Enter(entry) => ctx.entry = Some(entry),
+                }
+            }
+            None => {
+                let ring = gate.keys.ring();
+                let held = gate.credentials.pass(&head.headers, gate.cookies(), None, &ring, asked.now_s());
+                ctx.entry = held.map(|held| Entry { pass: Some(held), cookies: Vec::new(), fresh: false, place: None });
+            }
+        }
+        None
+    }
+
+    async fn own_route(&self, asked: &Asked<'_>, route: OwnRoute) -> Answer {
+        let gate = &*self.gate;
+        let problem = |kind, detail: &str| Problem::new(kind, detail).answer(asked.path(), asked.request_id);
+        let sale = match &route {
+            OwnRoute::Keys => {
+                let keys = Bytes::from(gate.keys.ring().jwks_json(asked.now_s()));
+                return Answer::new(200, "application/jwk-set+json", keys)
+                    .replace("cache-control", "public, max-age=60");
+            }
+            OwnRoute::NotFound => return problem(Kind::NotFound, "There is no such route."),
+            OwnRoute::MethodNotAllowed(allowed) => {
+                return problem(Kind::MethodNotAllowed, "This route knows other methods.").header("allow", *allowed);
+            }
+            OwnRoute::Join(sale) | OwnRoute::Place(sale) | OwnRoute::Leave(sale) | OwnRoute::Status(sale) => sale,
+        };
+        let Some((room, view)) = gate.rooms.get(sale).and_then(|room| room.view().map(|view| (room, view))) else {
+            return problem(Kind::NotFound, "There is no such sale.");
+        };
+        match route {
+            OwnRoute::Join(_) => join::join(gate, asked, &room, &view).await,
+            OwnRoute::Place(_) => place::place(gate, asked, &room, &view).await,
+            OwnRoute::Leave(_) => leave::leave(gate, asked, &room).await,
+            _ => status::status(asked, &room, &view),
+        }
+    }
+
+    /// The origin gave the visitor's slot back.
+    fn depart(&self, held: &crate::credentials::HeldPass) {
+        self.gate.credentials.forget(&held.token);
+        let Some(room) = self.gate.rooms.get(&held.pass.sale) else { return };
+        let visitor = held.pass.visitor;
+        // The answer need not wait for it; a slot that stays by a failure ends with its pass.
+        tokio::spawn(async move {
+            if let Err(error) = room.depart(visitor).await {
+                tracing::warn!(%error, "a slot could not be freed");
+            }
+        });
+    }
+}
+
+/// `Authorization` schemes that are for the gateway.
+fn is_ours(value: &str) -> bool {
+    let scheme = value.split(' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("pass") || scheme.eq_ignore_ascii_case("place")
+}
+
+fn refusal(broken: OutOfBounds) -> Problem {
+    match broken {
+        OutOfBounds::Head => Problem::new(Kind::TooLarge, "The request's head is larger than allowed.").status(431),
+        OutOfBounds::Body => Problem::new(Kind::TooLarge, "The request's body is larger than allowed."),
+        OutOfBounds::Method => Problem::new(Kind::MethodNotAllowed, "Nothing here knows this method."),
+        OutOfBounds::Length => Problem::new(Kind::Invalid, "The declared length is not one number."),
+        OutOfBounds::Host => Problem::new(Kind::Invalid, "More than one host was named."),
+    }
+}
+
+fn failure(status: u16) -> Problem {
+    match status {
+        413 => Problem::new(Kind::TooLarge, "The request's body is larger than allowed."),
+        400..=499 => Problem::new(Kind::Invalid, "The request could not be read.").status(status),
+        503 => {
+            Problem::new(Kind::Unavailable, "The origin cannot answer now; nothing is lost. Try again.").retry_after(2)
+        }
+        _ => Problem::new(Kind::Internal, "The request could not be served.").status(status),
+    }
+}
+
+/// Writes an answer of our own; what is left of a refused body is read first, within bounds.
+async fn send(session: &mut Session, answer: Answer) -> Result<()> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
+    for (name, value) in &answer.headers {
+        head.append_header(*name, HeaderValue::from_str(value).or_err(InternalError, "header value")?)?;
+    }
+    head.insert_header("content-length", answer.body.len())?;
+    let no_body = answer.body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    if !session.as_downstream_mut().is_body_done() {
+        let swallowed = tokio::time::timeout(SWALLOW, async {
+            let mut left = SWALLOW_BYTES;
+            while let Ok(Some(chunk)) = session.as_downstream_mut().read_request_body().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+        if swallowed != Ok(true) {
+            session.set_keepalive(None);
+        }
+    }
+    Ok(())
+}

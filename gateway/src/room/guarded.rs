@@ -1,0 +1,195 @@
+//! A request for something that a sale guards: through with a pass, else into the line.
+
+use std::sync::Arc;
+
+use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
+use crate::credentials::{self, HeldPass};
+use crate::line::room::SaleRoom;
+use crate::line::view::View;
+use crate::negotiate::{Form, form};
+use crate::problem::{Kind, Problem};
+use crate::room::document::{PlaceDocument, State, place_document};
+use crate::room::{Answer, Asked, Entry, Gate, HeldPlace, Outcome, entry, join, page};
+
+/// Decides a guarded request.
+pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<View>) -> Outcome {
+    let ring = gate.keys.ring();
+    let style = gate.cookies();
+    let pass = gate.credentials.pass(&asked.head.headers, style, Some(&room.id), &ring, asked.now_s());
+    if let Some(held) = pass {
+        return through(gate, asked, room, view, held).await;
+    }
+    let place = credentials::place(&asked.head.headers, style, &room.id, &ring, asked.now_s())
+        .map(|(place, token)| HeldPlace { place, token: token.to_owned() });
+    // A bad place on a guarded path is no place: the visitor gets a new one.
+    let place = place.ok();
+    let facts = Facts {
+        pass: false,
+        place: place.as_ref().map(|held| near(view, held)),
+        state: view.state(asked.now_us),
+        line_up: room.is_up(),
+        outage: view.snapshot.settings.outage,
+    };
+    if let Some(held) = &place
+        && let Err(wait_s) = gate.limits.poll(held.place.visitor)
+    {
+        return Outcome::Answer(too_often(asked, wait_s));
+    }
+    match (first_step(&facts), place) {
+        (Step::AskLine, Some(held)) => ask(gate, asked, room, view, held).await,
+        (Step::Show, Some(held)) => {
+            let document = waiting(asked, room, view, &held, None);
+            Outcome::Answer(show(gate, asked, room, &held, &document))
+        }
+        (Step::Join | Step::JoinAlone, _) => join_and_decide(gate, asked, room, view).await,
+        (Step::Closed, _) => Outcome::Answer(closed(asked, room, view)),
+        (Step::LetThrough, _) => Outcome::Enter(Entry { pass: None, cookies: Vec::new(), fresh: false, place: None }),
+        _ => Outcome::Answer(unavailable(asked)),
+    }
+}
+
+fn near(view: &View, held: &HeldPlace) -> PlaceFact {
+    if view.is_near(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }
+}
+
+/// A live pass goes through; past half its life its slot is prolonged with it.
+async fn through(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: HeldPass) -> Outcome {
+    let left_s = held.pass.expires_at_s.saturating_sub(asked.now_s());
+    let unchanged = |pass| Entry { pass: Some(pass), cookies: Vec::new(), fresh: false, place: None };
+    if left_s * 2 > view.snapshot.settings.pass_ttl_s {
+        return Outcome::Enter(unchanged(held));
+    }
+    match room.renew(held.pass.visitor, held.pass.expires_at_s * 1000).await {
+        Ok(Some(expires_ms)) => match entry::prolong(gate, &held.pass, expires_ms, asked.now_s()) {
+            Ok(longer) => Outcome::Enter(entered(gate, room, longer, None, asked.now_s())),
+            Err(error) => {
+                tracing::error!(%error, "a pass could not be prolonged");
+                Outcome::Enter(unchanged(held))
+            }
+        },
+        // The slot was given back or used up: the pass no longer counts.
+        Ok(None) => {
+            gate.credentials.forget(&held.token);
+            join_and_decide(gate, asked, room, view).await
+        }
+        // A pass stays good while Redis is away.
+        Err(_) => Outcome::Enter(unchanged(held)),
+    }
+}
+
+/// The entry of a visitor whose pass was just signed.
+pub fn entered(gate: &Gate, room: &SaleRoom, pass: HeldPass, place: Option<&HeldPlace>, now_s: u64) -> Entry {
+    let style = gate.cookies();
+    let max_age_s = pass.pass.expires_at_s.saturating_sub(now_s);
+    let mut cookies = vec![style.set_pass(&room.id, &pass.token, max_age_s)];
+    if let Some(held) = place {
+        cookies.push(style.set_place(&room.id, &held.token, gate.config.line.place_life_s));
+    }
+    Entry { pass: Some(pass), cookies, fresh: true, place: place.map(|held| held.token.clone()) }
+}
+
+async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<View>, held: HeldPlace) -> Outcome {
+    let standing = match room.seen(held.place.visitor, held.place.score).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            tracing::debug!(%error, "presence could not be noted");
+            let document = waiting(asked, room, view, &held, None);
+            return Outcome::Answer(show(gate, asked, room, &held, &document));
+        }
+    };
+    match verdict(&standing) {
+        Verdict::Claim | Verdict::Enter => claim(gate, asked, room, view, &held, false).await,
+        Verdict::Over => join_and_decide(gate, asked, room, view).await,
+        Verdict::Wait | Verdict::Closed => {
+            let ahead = match standing {
+                queue::Standing::Waiting { ahead, .. } => Some(ahead),
+                _ => None,
+            };
+            let document = waiting(asked, room, view, &held, ahead);
+            Outcome::Answer(show(gate, asked, room, &held, &document))
+        }
+    }
+}
+
+async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace, new: bool) -> Outcome {
+    match entry::claim(gate, room, held, asked.now_s()).await {
+        Ok((_, Some(pass))) => Outcome::Enter(entered(gate, room, pass, new.then_some(held), asked.now_s())),
+        Ok((state, None)) => {
+            let document = place_document(room, view, held, state, None, asked.now_us, jitter());
+            Outcome::Answer(show(gate, asked, room, held, &document))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a turn could not be claimed");
+            let document = waiting(asked, room, view, held, None);
+            Outcome::Answer(show(gate, asked, room, held, &document))
+        }
+    }
+}
+
+async fn join_and_decide(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Outcome {
+    match join::take_place(gate, asked, room, view).await {
+        Ok(join::Taken::Called(held)) => claim(gate, asked, room, view, &held, true).await,
+        Ok(join::Taken::Waiting(held, ahead)) => {
+            let document = waiting(asked, room, view, &held, ahead);
+            Outcome::Answer(show(gate, asked, room, &held, &document))
+        }
+        Ok(join::Taken::Closed) => Outcome::Answer(closed(asked, room, view)),
+        Err(answer) => Outcome::Answer(*answer),
+    }
+}
+
+fn waiting(asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace, ahead: Option<u64>) -> PlaceDocument {
+    place_document(room, view, held, State::Waiting { ahead }, None, asked.now_us, jitter())
+}
+
+/// The waiting room's answer: a page for a person, 429 for a program. The place comes along in both.
+fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, held: &HeldPlace, document: &PlaceDocument) -> Answer {
+    let answer = match form(asked.header("accept")) {
+        Form::Html => page::waiting(asked, document),
+        Form::Json => {
+            let members = serde_json::to_value(document).unwrap_or_default();
+            let detail = "You are in line; your place is kept. Ask again at the place route when poll_s is over.";
+            Problem::new(Kind::Waiting, detail)
+                .members(members)
+                .retry_after(document.poll_s)
+                .answer(asked.path(), asked.request_id)
+        }
+    };
+    answer
+        .header("set-cookie", gate.cookies().set_place(&room.id, &held.token, gate.config.line.place_life_s))
+        .header("usher-place", held.token.clone())
+        .header("vary", "accept, cookie, authorization")
+        .outcome("waiting")
+}
+
+/// The answer of a sale that takes nobody.
+pub fn closed(asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
+    let state = view.state(asked.now_us);
+    let message = view.snapshot.settings.message.clone();
+    match form(asked.header("accept")) {
+        Form::Html => page::closed(state, message.as_deref()),
+        Form::Json => Problem::new(Kind::SaleClosed, "This sale takes nobody now.")
+            .members(serde_json::json!({"sale": room.id, "sale_state": state.as_str(), "message": message}))
+            .answer(asked.path(), asked.request_id),
+    }
+    .outcome("closed")
+}
+
+/// The answer while the sale cannot be served.
+pub fn unavailable(asked: &Asked<'_>) -> Answer {
+    let detail = "The waiting room cannot take you in at the moment. A place you already have is safe.";
+    Problem::new(Kind::Unavailable, detail).retry_after(5).answer(asked.path(), asked.request_id).outcome("unavailable")
+}
+
+/// The answer to a client that asks too often.
+pub fn too_often(asked: &Asked<'_>, wait_s: u64) -> Answer {
+    Problem::new(Kind::RateLimited, "You ask too often; nothing is lost. Ask again later.")
+        .retry_after(wait_s)
+        .answer(asked.path(), asked.request_id)
+        .outcome("limited")
+}
+
+/// A random number from -1 to 1.
+pub fn jitter() -> f64 {
+    rand::random::<f64>() * 2.0 - 1.0
+}

@@ -1,0 +1,23 @@
+//! `DELETE /_usher/sales/{sale}/place`: the visitor leaves; its place or slot is free at once.
+
+use crate::credentials;
+use crate::line::room::SaleRoom;
+use crate::room::guarded::unavailable;
+use crate::room::join::place_refusal;
+use crate::room::{Answer, Asked, Gate};
+
+/// Answers the route: 204, also when asked again.
+pub async fn leave(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom) -> Answer {
+    let style = gate.cookies();
+    let found = credentials::place(&asked.head.headers, style, &room.id, &gate.keys.ring(), asked.now_s());
+    let visitor = match found {
+        Ok((place, _)) => place.visitor,
+        Err(refusal) => return place_refusal(asked, refusal),
+    };
+    if let Err(error) = room.depart(visitor).await {
+        tracing::warn!(%error, "a visitor could not leave");
+        return unavailable(asked);
+    }
+    let [place, pass] = style.forget(&room.id);
+    Answer::empty(204).header("set-cookie", place).header("set-cookie", pass).outcome("left")
+}

@@ -1,0 +1,197 @@
+//! The waiting room: what a visitor is told, and how it gets in.
+//!
+//! * [`guarded`] – a request for something a sale guards
+//! * [`join`], [`place`], [`leave`], [`status`] – the public routes, one file each
+//! * [`entry`] – from a claimed turn to a signed pass
+//! * [`document`] – the place document, as CONTRACT writes it
+//! * [`page`] – the waiting page
+//!
+//! Nothing here knows Pingora: requests come as [`Asked`], answers go as [`Answer`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use queue_token::{Place, SaleId, VisitorId};
+
+use crate::config::Config;
+use crate::credentials::{CookieStyle, Credentials, HeldPass};
+use crate::keys::Keys;
+use crate::limits::ClientLimits;
+use crate::line::rooms::Rooms;
+
+pub mod document;
+pub mod entry;
+pub mod guarded;
+pub mod join;
+pub mod leave;
+pub mod page;
+pub mod place;
+pub mod status;
+
+/// Everything that answering needs; shared by all requests.
+#[derive(Debug)]
+pub struct Gate {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The signing keys.
+    pub keys: Arc<Keys>,
+    /// The sales.
+    pub rooms: Arc<Rooms>,
+    /// Verified credentials.
+    pub credentials: Credentials,
+    /// The client limits.
+    pub limits: Arc<ClientLimits>,
+}
+
+impl Gate {
+    /// How our cookies look.
+    pub fn cookies(&self) -> CookieStyle {
+        CookieStyle { secure: self.config.secure_cookies }
+    }
+}
+
+/// A request, as far as the waiting room needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Method, path and headers.
+    pub head: &'a Parts,
+    /// The client's address as far as it is believed.
+    pub address: IpAddr,
+    /// Id of the request in logs here and at the origin.
+    pub request_id: &'a str,
+    /// This gateway's clock, in microseconds.
+    pub now_us: u64,
+}
+
+impl Asked<'_> {
+    /// The path, as sent.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// This gateway's clock, in seconds.
+    pub fn now_s(&self) -> u64 {
+        self.now_us / 1_000_000
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header fields; `content-length` is added when it is sent.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// What became of the request, for the metrics.
+    pub outcome: &'static str,
+}
+
+impl Answer {
+    /// An answer that nobody may store.
+    pub fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
+        let headers = vec![
+            ("content-type", content_type.to_owned()),
+            ("cache-control", "no-store".to_owned()),
+            ("x-content-type-options", "nosniff".to_owned()),
+        ];
+        Self { status, headers, body, outcome: "answered" }
+    }
+
+    /// A JSON document that nobody may store.
+    pub fn json(status: u16, document: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(document).expect("our documents hold nothing that JSON cannot say");
+        Self::new(status, "application/json", Bytes::from(body))
+    }
+
+    /// An answer without a body.
+    pub fn empty(status: u16) -> Self {
+        let mut answer = Self::new(status, "", Bytes::new());
+        answer.headers.retain(|(name, _)| *name != "content-type");
+        answer
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Replaces a header field.
+    #[must_use]
+    pub fn replace(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self.header(name, value)
+    }
+
+    /// Says what became of the request.
+    #[must_use]
+    pub fn outcome(mut self, outcome: &'static str) -> Self {
+        self.outcome = outcome;
+        self
+    }
+}
+
+/// A visitor who goes through to the origin.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The pass it goes with; `None` when a sale's outage policy lets everybody through.
+    pub pass: Option<HeldPass>,
+    /// `Set-Cookie` values for the answer.
+    pub cookies: Vec<String>,
+    /// Whether the pass was signed for this request, so that the answer shows it.
+    pub fresh: bool,
+    /// The place that was given on the way, so that the answer shows it.
+    pub place: Option<String>,
+}
+
+/// What becomes of a request for something guarded.
+#[derive(Debug)]
+pub enum Outcome {
+    /// We answer.
+    Answer(Answer),
+    /// The origin answers.
+    Enter(Entry),
+}
+
+/// A place with its token.
+#[derive(Debug, Clone)]
+pub struct HeldPlace {
+    /// The facts.
+    pub place: Place,
+    /// The token.
+    pub token: String,
+}
+
+/// A new visitor.
+fn new_visitor() -> VisitorId {
+    VisitorId::from_bytes(rand::random())
+}
+
+/// Signs a place for a score.
+fn sign_place(
+    gate: &Gate,
+    sale: &SaleId,
+    visitor: VisitorId,
+    score: queue_token::Score,
+    now_s: u64,
+) -> Result<HeldPlace, queue_token::KeyError> {
+    let place = Place {
+        sale: sale.clone(),
+        visitor,
+        score,
+        issued_at_s: now_s,
+        expires_at_s: now_s + gate.config.line.place_life_s,
+    };
+    let token = gate.keys.ring().sign_place(&place, now_s)?;
+    Ok(HeldPlace { place, token })
+}

@@ -1,0 +1,160 @@
+//! The waiting page: one self-contained response that works without script.
+//!
+//! Style and script are constants of the build, so the policy names them by hash and allows nothing else. What
+//! belongs to the visitor stands in the markup, escaped; the script reads it from there and asks the place route.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use queue::SaleState;
+use sha2::{Digest, Sha256};
+
+use crate::room::document::PlaceDocument;
+use crate::room::{Answer, Asked};
+
+const STYLE: &str = include_str!("../../templates/waiting.css");
+const SCRIPT: &str = include_str!("../../templates/waiting.js");
+
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+});
+
+#[derive(Template)]
+#[template(path = "waiting.html")]
+struct WaitingPage<'a> {
+    style: &'static str,
+    script: &'static str,
+    title: String,
+    headline: &'static str,
+    sale: &'a str,
+    position: u64,
+    behind: u64,
+    eta: String,
+    per_min: u64,
+    message: Option<&'a str>,
+    updated_at: &'a str,
+    refresh_s: u64,
+    poll_s: u64,
+    target: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "closed.html")]
+struct ClosedPage<'a> {
+    style: &'static str,
+    headline: &'static str,
+    message: Option<&'a str>,
+}
+
+/// The page of a visitor in line.
+pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
+    let position = document.position.unwrap_or(0);
+    let headline = match (document.state, document.sale_state) {
+        ("pre", _) => "The sale has not opened yet. Your place is kept.",
+        (_, "paused") => "Entry is paused. Your place is kept.",
+        (_, "regrouping") => "A short interruption. Your place is safe.",
+        ("called", _) => "It is your turn.",
+        _ => "You are in line.",
+    };
+    let page = WaitingPage {
+        style: STYLE,
+        script: SCRIPT,
+        title: format!("#{} in line", grouped(position)),
+        headline,
+        sale: document.sale(),
+        position,
+        behind: document.behind.unwrap_or(0),
+        eta: eta_text(document),
+        per_min: document.called_per_min,
+        message: document.message.as_deref(),
+        updated_at: &document.updated_at,
+        refresh_s: document.poll_s.max(5),
+        poll_s: document.poll_s,
+        target: target(asked),
+    };
+    html(200, page.render()).header("retry-after", document.poll_s.to_string())
+}
+
+/// The page of a sale that takes nobody.
+pub fn closed(state: SaleState, message: Option<&str>) -> Answer {
+    let headline = match state {
+        SaleState::SoldOut => "Sold out. Nothing is left to sell.",
+        _ => "This sale is closed.",
+    };
+    html(200, ClosedPage { style: STYLE, headline, message }.render())
+}
+
+/// Where the visitor goes once inside: the page it asked for; after a form, the page the form stood on.
+fn target<'a>(asked: &'a Asked<'_>) -> &'a str {
+    if asked.head.method == http::Method::GET || asked.head.method == http::Method::HEAD {
+        return asked.head.uri.path_and_query().map_or("/", |path| path.as_str());
+    }
+    let host = asked.header("host").unwrap_or_default();
+    let same_host = asked.header("referer").and_then(|referer| {
+        let rest = referer.split_once("://")?.1;
+        let (authority, _) = rest.split_once('/')?;
+        (authority == host).then(|| &rest[authority.len()..])
+    });
+    same_host.unwrap_or("/")
+}
+
+fn eta_text(document: &PlaceDocument) -> String {
+    let Some(eta) = document.eta_s else { return "not known while entry stands still".to_owned() };
+    if eta.p90 < 60 {
+        return "less than a minute".to_owned();
+    }
+    let (low, high) = (eta.p10 / 60, eta.p90.div_ceil(60));
+    if low == high { format!("about {high} min") } else { format!("{low} to {high} min") }
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn html(status: u16, rendered: askama::Result<String>) -> Answer {
+    match rendered {
+        Ok(page) => Answer::new(status, "text/html; charset=utf-8", Bytes::from(page))
+            .header("content-security-policy", POLICY.clone())
+            .header("referrer-policy", "same-origin")
+            .header("x-robots-tag", "noindex"),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            Answer::new(500, "text/plain; charset=utf-8", Bytes::from_static(b"Your place is safe. Please reload.\n"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(n), text);
+        }
+    }
+
+    #[test]
+    fn the_page_is_small() {
+        assert!(STYLE.len() + SCRIPT.len() < 7_000, "{}", STYLE.len() + SCRIPT.len());
+    }
+}

@@ -1,0 +1,109 @@
+//! `GET /_usher/sales/{sale}/place`: where the visitor stands; claims when its turn has come.
+
+use queue::Standing;
+
+use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
+use crate::credentials::{self, HeldPass};
+use crate::line::room::SaleRoom;
+use crate::line::view::View;
+use crate::room::document::{PlaceDocument, State, place_document};
+use crate::room::guarded::{closed, jitter, too_often, unavailable};
+use crate::room::join::place_refusal;
+use crate::room::{Answer, Asked, Gate, HeldPlace, entry};
+
+/// Answers the route.
+pub async fn place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
+    let found = credentials::place(&asked.head.headers, gate.cookies(), &room.id, &gate.keys.ring(), asked.now_s());
+    match found {
+        Ok((place, token)) => {
+            let held = HeldPlace { place, token: token.to_owned() };
+            look(gate, asked, room, view, &held).await.0
+        }
+        Err(refusal) => place_refusal(asked, refusal),
+    }
+}
+
+/// The document of a visitor with a place, and whether that place is over.
+pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace) -> (Answer, bool) {
+    if let Err(wait_s) = gate.limits.poll(held.place.visitor) {
+        return (too_often(asked, wait_s), false);
+    }
+    let facts = Facts {
+        pass: false,
+        place: Some(if view.is_near(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }),
+        state: view.state(asked.now_us),
+        line_up: room.is_up(),
+        outage: view.snapshot.settings.outage,
+    };
+    let show = |state| {
+        let document = place_document(room, view, held, state, None, asked.now_us, jitter());
+        answer(gate, room, held, &document, None, 200)
+    };
+    match first_step(&facts) {
+        Step::AskLine => {}
+        Step::Closed => return (closed(asked, room, view), false),
+        Step::Unavailable => return (unavailable(asked), false),
+        _ => return (show(State::Waiting { ahead: None }), false),
+    }
+    let standing = match room.seen(held.place.visitor, held.place.score).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            tracing::debug!(%error, "presence could not be noted");
+            return (show(State::Waiting { ahead: None }), false);
+        }
+    };
+    match (verdict(&standing), standing) {
+        (Verdict::Claim | Verdict::Enter, _) => (claimed(gate, asked, room, view, held, 200).await, false),
+        (Verdict::Over, Standing::Left) => (show(State::Left), true),
+        (Verdict::Over, _) => (show(State::Expired), true),
+        (_, Standing::Waiting { ahead, .. }) => (show(State::Waiting { ahead: Some(ahead) }), false),
+        _ => (show(State::Waiting { ahead: None }), false),
+    }
+}
+
+/// Claims and answers with what came of it.
+pub async fn claimed(
+    gate: &Gate,
+    asked: &Asked<'_>,
+    room: &SaleRoom,
+    view: &View,
+    held: &HeldPlace,
+    status: u16,
+) -> Answer {
+    let (state, pass) = match entry::claim(gate, room, held, asked.now_s()).await {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            tracing::warn!(%error, "a turn could not be claimed");
+            (State::Waiting { ahead: None }, None)
+        }
+    };
+    let token = pass.as_ref().map(|pass| pass.token.to_string());
+    let document = place_document(room, view, held, state, token, asked.now_us, jitter());
+    answer(gate, room, held, &document, pass, status)
+}
+
+/// The document as an answer, with its cookies and headers.
+pub fn answer(
+    gate: &Gate,
+    room: &SaleRoom,
+    held: &HeldPlace,
+    document: &PlaceDocument,
+    pass: Option<HeldPass>,
+    status: u16,
+) -> Answer {
+    let style = gate.cookies();
+    let mut answer = Answer::json(status, document)
+        .header("retry-after", document.poll_s.to_string())
+        .header("usher-place", held.token.clone())
+        .outcome(if pass.is_some() { "claimed" } else { "polled" });
+    if status == 201 {
+        answer = answer.header("set-cookie", style.set_place(&room.id, &held.token, gate.config.line.place_life_s));
+    }
+    if let Some(pass) = pass {
+        let max_age_s = pass.pass.expires_at_s.saturating_sub(pass.pass.issued_at_s);
+        answer = answer
+            .header("set-cookie", style.set_pass(&room.id, &pass.token, max_age_s))
+            .header("usher-pass", pass.token.to_string());
+    }
+    answer
+}

@@ -1,0 +1,217 @@
+//! Which path belongs to what: our own routes, a guarded path of a sale, or neither.
+//!
+//! Guards are matched on a normalised path that is never narrower than what an origin could make of the same bytes:
+//! percent-encoding undone, case folded, empty and dot segments resolved, `;parameters` cut, backslashes turned.
+//! So no spelling slips past a guard; the origin still receives the path as it was sent.
+
+use http::Method;
+use queue::settings::GuardedPath;
+use queue_token::SaleId;
+
+/// Where our own routes live.
+const OWN_PREFIX: &str = "/_usher";
+
+/// A route of our own, as CONTRACT names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnRoute {
+    /// `POST /_usher/sales/{sale}/join`
+    Join(SaleId),
+    /// `GET /_usher/sales/{sale}/place`
+    Place(SaleId),
+    /// `DELETE /_usher/sales/{sale}/place`
+    Leave(SaleId),
+    /// `GET /_usher/sales/{sale}`
+    Status(SaleId),
+    /// `GET /_usher/keys`
+    Keys,
+    /// The path is ours, the method is not: answers 405 with what is allowed.
+    MethodNotAllowed(&'static str),
+    /// Below our prefix, but nothing there.
+    NotFound,
+}
+
+/// Reads a route of our own; `None` when the path lies elsewhere.
+pub fn own_route(method: &Method, path: &str) -> Option<OwnRoute> {
+    let rest = path.strip_prefix(OWN_PREFIX)?;
+    if !(rest.is_empty() || rest.starts_with('/')) {
+        return None;
+    }
+    let get = method == Method::GET || method == Method::HEAD;
+    let parts: Vec<&str> = rest.split('/').skip(1).collect();
+    Some(match parts.as_slice() {
+        ["keys"] if get => OwnRoute::Keys,
+        ["keys"] => OwnRoute::MethodNotAllowed("GET, HEAD"),
+        ["sales", sale, tail @ ..] => match (sale.parse::<SaleId>(), tail) {
+            (Err(_), _) => OwnRoute::NotFound,
+            (Ok(sale), []) if get => OwnRoute::Status(sale),
+            (Ok(_), []) => OwnRoute::MethodNotAllowed("GET, HEAD"),
+            (Ok(sale), ["join"]) if method == Method::POST => OwnRoute::Join(sale),
+            (Ok(_), ["join"]) => OwnRoute::MethodNotAllowed("POST"),
+            (Ok(sale), ["place"]) if get => OwnRoute::Place(sale),
+            (Ok(sale), ["place"]) if method == Method::DELETE => OwnRoute::Leave(sale),
+            (Ok(_), ["place"]) => OwnRoute::MethodNotAllowed("GET, HEAD, DELETE"),
+            _ => OwnRoute::NotFound,
+        },
+        _ => OwnRoute::NotFound,
+    })
+}
+
+/// The guards of one sale, ready to match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guards {
+    hosts: Vec<String>,
+    paths: Vec<(Vec<String>, Vec<String>)>,
+}
+
+impl Guards {
+    /// Prepares a sale's settings.
+    pub fn new(hosts: &[String], paths: &[GuardedPath]) -> Self {
+        Self {
+            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            paths: paths.iter().map(|guarded| (segments(&guarded.path), guarded.methods.clone())).collect(),
+        }
+    }
+
+    /// How many segments of the longest guard that matches; `None` when none does. `path` comes from [`segments`].
+    pub fn matches(&self, host: &str, method: &Method, path: &[String]) -> Option<usize> {
+        let host =
+            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |h| h.0);
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|guarded| guarded.eq_ignore_ascii_case(host)) {
+            return None;
+        }
+        // A HEAD tells as much as a GET.
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        self.paths
+            .iter()
+            .filter(|(guard, methods)| {
+                path.starts_with(guard) && (methods.is_empty() || methods.iter().any(|m| m == method))
+            })
+            .map(|(guard, _)| guard.len())
+            .max()
+    }
+}
+
+/// The normalised segments of a path.
+pub fn segments(path: &str) -> Vec<String> {
+    let decoded = decode_percent(path);
+    let mut kept: Vec<String> = Vec::new();
+    for segment in decoded.split(['/', '\\']) {
+        let segment = segment.split(';').next().unwrap_or_default();
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            _ => kept.push(segment.to_lowercase()),
+        }
+    }
+    kept
+}
+
+/// Undoes percent-encoding once; what is no valid encoding stays as it is.
+fn decode_percent(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let value = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten().and_then(|hex| {
+            let hex = std::str::from_utf8(hex).ok()?;
+            u8::from_str_radix(hex, 16).ok()
+        });
+        match value {
+            Some(byte) => {
+                out.push(byte);
+                i += 3;
+            }
+            None => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The event a path speaks of, if any: requests for one event go to one origin node.
+pub fn event_of(path: &str) -> Option<&str> {
+    let mut parts = path.split('/').skip(1).skip_while(|part| *part == "v1");
+    (parts.next() == Some("events")).then(|| parts.next()).flatten().filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(path: &str, methods: &[&str]) -> Guards {
+        let methods = methods.iter().map(ToString::to_string).collect();
+        Guards::new(&[], &[GuardedPath { path: path.to_owned(), methods }])
+    }
+
+    #[test]
+    fn no_spelling_slips_past_a_guard() {
+        let guards = guard("/v1/events/demo-arena/holds", &[]);
+        for path in [
+            "/v1/events/demo-arena/holds",
+            "/v1/events/demo-arena/holds/",
+            "/v1/events/demo-arena/holds/123",
+            "/V1/Events/DEMO-ARENA/holds",
+            "//v1///events/demo-arena/holds",
+            "/v1/events/demo%2Darena/holds",
+            "/v1/events/demo-arena%2fholds",
+            "/v1/x/../events/demo-arena/./holds",
+            "/v1/x/%2e%2e/events/demo-arena/holds",
+            "/v1/events;a=b/demo-arena/holds;x",
+            "/v1\\events\\demo-arena\\holds",
+        ] {
+            assert!(guards.matches("h", &Method::POST, &segments(path)).is_some(), "{path}");
+        }
+        for path in ["/", "/v1/events/demo-arena", "/v1/events/demo-arena/holdsx", "/v1/events/demo-club/holds"] {
+            assert!(guards.matches("h", &Method::POST, &segments(path)).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_and_hosts_narrow_a_guard() {
+        let guards = guard("/holds", &["POST", "GET"]);
+        let path = segments("/holds");
+        assert!(guards.matches("h", &Method::POST, &path).is_some());
+        assert!(guards.matches("h", &Method::HEAD, &path).is_some(), "HEAD counts as GET");
+        assert!(guards.matches("h", &Method::DELETE, &path).is_none());
+        let guards = Guards { hosts: vec!["shop.example".into()], ..guards };
+        assert!(guards.matches("Shop.Example:8080", &Method::POST, &path).is_some());
+        assert!(guards.matches("other.example", &Method::POST, &path).is_none());
+    }
+
+    #[test]
+    fn own_routes_are_read_with_their_methods() {
+        let demo: SaleId = "demo".parse().unwrap();
+        let cases = [
+            (Method::POST, "/_usher/sales/demo/join", Some(OwnRoute::Join(demo.clone()))),
+            (Method::GET, "/_usher/sales/demo/place", Some(OwnRoute::Place(demo.clone()))),
+            (Method::DELETE, "/_usher/sales/demo/place", Some(OwnRoute::Leave(demo.clone()))),
+            (Method::GET, "/_usher/sales/demo", Some(OwnRoute::Status(demo))),
+            (Method::GET, "/_usher/keys", Some(OwnRoute::Keys)),
+            (Method::GET, "/_usher/sales/demo/join", Some(OwnRoute::MethodNotAllowed("POST"))),
+            (Method::GET, "/_usher/sales/De mo", Some(OwnRoute::NotFound)),
+            (Method::GET, "/_usher/", Some(OwnRoute::NotFound)),
+            (Method::GET, "/_usherx", None),
+            (Method::GET, "/events", None),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(own_route(&method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_event_of_a_path() {
+        for (path, event) in [
+            ("/v1/events/demo/holds", Some("demo")),
+            ("/events/demo", Some("demo")),
+            ("/v1/events", None),
+            ("/v1/bookings", None),
+            ("/", None),
+        ] {
+            assert_eq!(event_of(path), event, "{path}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Assembles the gateway and runs it until a signal.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
+use pingora::services::background::background_service;
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::credentials::Credentials;
+use crate::keys::Keys;
+use crate::limits::ClientLimits;
+use crate::line::jobs::Jobs;
+use crate::line::rooms::Rooms;
+use crate::proxy::Proxy;
+use crate::room::Gate;
+use crate::{telemetry, upstream};
+
+/// Buffers per connection: many visitors wait, each with little to say.
+const READ_BUFFER_BYTES: usize = 4096;
+const WRITE_BUFFER_BYTES: usize = 1460;
+
+/// Runs the gateway; returns after an orderly stop.
+///
+/// # Errors
+/// When a file or an address cannot be used.
+pub fn run(config: Config) -> Result<()> {
+    let prometheus = telemetry::init_metrics()?;
+    let config = Arc::new(config);
+    let keys = Arc::new(Keys::load(&config.keys_file)?);
+    let rooms = Arc::new(Rooms::default());
+    let limits = Arc::new(ClientLimits::new(&config.limits));
+    let control = Control::bind(&config, rooms.clone(), prometheus)?;
+    // The proxy library retries a taken port for half a minute and then lives on without it: find out now.
+    drop(std::net::TcpListener::bind(config.listen).map_err(|e| anyhow::anyhow!("listen {}: {e}", config.listen))?);
+
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let settings = ServerConf {
+        threads,
+        grace_period_seconds: Some(config.shutdown_grace_s),
+        graceful_shutdown_timeout_seconds: Some(5),
+        upstream_keepalive_pool_size: 512,
+        max_retries: 4,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, settings);
+    server.bootstrap();
+
+    let jobs = Jobs { config: config.clone(), rooms: rooms.clone(), keys: keys.clone(), limits: limits.clone() };
+    let jobs = server.add_service(background_service("line", jobs));
+    let balancer = upstream::balancer(&config.upstreams, &config.health_path)?;
+    let nodes = balancer.task();
+    server.add_service(balancer);
+    server.add_service(background_service("control", control));
+
+    let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials: Credentials::default(), limits });
+    let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, Proxy { gate, balancer: nodes });
+    proxy.add_listener(
+        ListenerConfig::tcp(config.listen.to_string())
+            .l4_buffer(L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES)),
+    );
+    let proxy = server.add_service(proxy);
+    // No fan is served before it is known what is guarded.
+    proxy.add_dependency(&jobs);
+
+    tracing::info!(listen = %config.listen, control = %config.control_listen, threads, "gateway starts");
+    server.run(RunArgs::default());
+    tracing::info!("gateway stopped");
+    Ok(())
+}

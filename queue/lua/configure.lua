@@ -1,0 +1,37 @@
+-- configure: creates a sale or changes its settings, under a version.
+-- ARGV: now, expected version ('' = any, '0' = must not exist), version to write at least, restored ('1' after a
+--       loss, else '0'), settings (JSON, opaque here), state, opens_at_us (0 = none), rate_milli, burst, max_inside,
+--       pass_ttl_ms, claim_window_ms
+-- Reply: { 'ok' | 'conflict', version }
+-- Cost: O(1). The bucket is first brought to now at the old rate, so a change of rate mints nothing for the past.
+local function configure(keys, args)
+  local k, now_us = named(keys), time_us(args[1])
+  local s = load_state(k)
+  local current = s and s.version or 0
+  if args[2] ~= '' and tonumber(args[2]) ~= current then
+    return { 'conflict', current }
+  end
+  local version = math.max(current + 1, tonumber(args[3]))
+  local burst = tonumber(args[9])
+  local units
+  if s then
+    refill(s, now_us)
+    units = math.min(s.bucket_units, burst * PERMIT)
+  elseif args[4] == '1' then
+    units = 0
+  else
+    units = burst * PERMIT
+  end
+  redis.call('HSET', k.state, 'version', whole(version), 'settings', args[5], 'state', args[6],
+    'opens_at_us', args[7], 'rate_milli', args[8], 'burst', args[9], 'max_inside', args[10],
+    'pass_ttl_ms', args[11], 'claim_window_ms', args[12],
+    'bucket_units', whole(units), 'bucket_us', whole(now_us))
+  if not s then
+    redis.call('HSET', k.state, 'last_score', '0', 'seq', '0', 'joined', '0', 'called', '0', 'claimed', '0',
+      'departed', '0', 'expired', '0')
+  end
+  redis.call('DEL', k.ranks)
+  return { 'ok', version }
+end
+
+redis.register_function('usher_v1_configure', configure)

@@ -1,0 +1,168 @@
+#!lua name=usher_v1
+-- The line of a sale, as Redis Functions. One operation per file; this file holds what they share.
+--
+-- KEYS, the same ten for every function, all under one hash tag:
+--   1 line    zset    visitor -> score                  who waits, in order
+--   2 near    zset    visitor -> last seen, ms          presence of those within the horizon
+--   3 away    zset    visitor -> score                  reached the front but silent; score kept
+--   4 called  zset    visitor -> claim deadline, ms     whose turn has come
+--   5 inside  zset    visitor -> pass expiry, ms        who holds a live pass
+--   6 state   hash    settings, version, counters, last score, rate bucket
+--   7 ranks   string  the published snapshot
+--   8 log     stream  what each tick did, trimmed
+--   9 turns   hash    visitor -> "score called_us seq"  facts of those in called and inside
+--  10 spent   zset    visitor -> ms * 2 + (1 if left)   whose place was used up or given back
+-- ARGV[1] of every function is the time in microseconds for tests; '' in production means the server's TIME.
+--
+-- Invariants: a visitor is in at most one of line, away, called, inside, spent. Scores are unique and only rise.
+-- Calls never exceed the bucket: permits are whole numbers of 1/PERMIT, so nothing is lost or won by rounding.
+-- Every loop is bounded by its arguments or by a constant below.
+
+-- A permit in bucket units: rate is held in thousandths per minute and time in microseconds, so
+-- one permit = 1000 * 60 * 1000000 units, and units * 10^5 permits stay exact in a double.
+local PERMIT = 60000000000
+-- A gap between two refills counts for at most this long, so that no clock step mints permits.
+local MAX_DT_US = 1000000
+-- Somebody near the front who was not seen for this long is set aside until seen again.
+local PRESENCE_MS = 10000
+-- Most visitors that one tick may call, set aside, or expire.
+local CALL_MAX = 1000
+local AWAY_MAX = 1000
+local EXPIRE_MAX = 1000
+-- How long used-up places are remembered, and silent ones kept: the life of a place token.
+local PLACE_LIFE_MS = 86400000
+
+local function named(keys)
+  return {
+    line = keys[1], near = keys[2], away = keys[3], called = keys[4], inside = keys[5],
+    state = keys[6], ranks = keys[7], log = keys[8], turns = keys[9], spent = keys[10],
+  }
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function time_us(override)
+  if override ~= '' then
+    return tonumber(override)
+  end
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+
+-- The numbers of the state hash that a decision needs; nil when the sale is unknown here.
+local function load_state(k)
+  local f = redis.call('HMGET', k.state, 'version', 'state', 'opens_at_us', 'rate_milli', 'burst', 'max_inside',
+    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq')
+  if not f[1] then
+    return nil
+  end
+  return {
+    version = tonumber(f[1]), state = f[2], opens_at_us = tonumber(f[3]), rate_milli = tonumber(f[4]),
+    burst = tonumber(f[5]), max_inside = tonumber(f[6]), pass_ttl_ms = tonumber(f[7]),
+    claim_window_ms = tonumber(f[8]), last_score = tonumber(f[9]), bucket_units = tonumber(f[10]),
+    bucket_us = tonumber(f[11]), seq = tonumber(f[12]),
+  }
+end
+
+-- Whether visitors are called at this time.
+local function is_open(s, now_us)
+  return s.state == 'open' or (s.state == 'scheduled' and s.opens_at_us > 0 and now_us >= s.opens_at_us)
+end
+
+-- Brings the bucket to now. It only fills while the sale is open, so a scheduled one earns nothing for the time
+-- before its opening; a clock that steps back fills nothing and does not stall the clock that follows.
+local function refill(s, now_us)
+  local dt = now_us - s.bucket_us
+  if dt < 0 then dt = 0 end
+  if dt > MAX_DT_US then dt = MAX_DT_US end
+  if is_open(s, now_us) then
+    if s.state == 'scheduled' then dt = math.min(dt, now_us - s.opens_at_us) end
+    s.bucket_units = math.min(s.burst * PERMIT, s.bucket_units + dt * s.rate_milli)
+  end
+  s.bucket_us = now_us
+end
+
+local function save_bucket(k, s)
+  redis.call('HSET', k.state, 'bucket_units', whole(s.bucket_units), 'bucket_us', whole(s.bucket_us))
+end
+
+local function room(k, s)
+  return s.max_inside - redis.call('ZCARD', k.called) - redis.call('ZCARD', k.inside)
+end
+
+-- How many may be called now: bounded by the bucket, by the room and by CALL_MAX.
+local function budget(k, s, now_us)
+  if not is_open(s, now_us) then
+    return 0
+  end
+  local n = math.min(math.floor(s.bucket_units / PERMIT), room(k, s), CALL_MAX)
+  if n < 0 then n = 0 end
+  return n
+end
+
+-- The turn of these visitors has come: a list of { visitor, score }, in order. The caller has checked the budget and
+-- saves the bucket.
+local function call_visitors(k, s, turned, now_us)
+  if #turned == 0 then
+    return
+  end
+  local deadline = whole(math.floor(now_us / 1000) + s.claim_window_ms)
+  local called, turns = {}, {}
+  for _, turn in ipairs(turned) do
+    s.seq = s.seq + 1
+    s.bucket_units = s.bucket_units - PERMIT
+    called[#called + 1] = deadline
+    called[#called + 1] = turn[1]
+    turns[#turns + 1] = turn[1]
+    turns[#turns + 1] = whole(turn[2]) .. ' ' .. whole(now_us) .. ' ' .. whole(s.seq)
+  end
+  redis.call('ZADD', k.called, unpack(called))
+  redis.call('HSET', k.turns, unpack(turns))
+  redis.call('HSET', k.state, 'seq', whole(s.seq))
+end
+
+local function turn_of(k, visitor)
+  local text = redis.call('HGET', k.turns, visitor)
+  if not text then
+    return 0, 0, 0
+  end
+  local score, called_us, seq = string.match(text, '^(%d+) (%d+) (%d+)$')
+  return tonumber(score), tonumber(called_us), tonumber(seq)
+end
+
+local function count(k, field, n)
+  if n ~= 0 then
+    redis.call('HINCRBY', k.state, field, n)
+  end
+end
+
+-- A visitor's standing as every function reports it:
+--   { state, score, until_ms, called_us, seq, ahead }
+-- state: waiting | called | inside | away | left | expired | unknown | absent (no such sale here)
+local function standing(k, visitor)
+  local deadline = redis.call('ZSCORE', k.called, visitor)
+  if deadline then
+    local score, called_us, seq = turn_of(k, visitor)
+    return { 'called', score, tonumber(deadline), called_us, seq, 0 }
+  end
+  local expiry = redis.call('ZSCORE', k.inside, visitor)
+  if expiry then
+    local score, called_us, seq = turn_of(k, visitor)
+    return { 'inside', score, tonumber(expiry), called_us, seq, 0 }
+  end
+  local score = redis.call('ZSCORE', k.line, visitor)
+  if score then
+    return { 'waiting', tonumber(score), 0, 0, 0, redis.call('ZRANK', k.line, visitor) }
+  end
+  score = redis.call('ZSCORE', k.away, visitor)
+  if score then
+    return { 'away', tonumber(score), 0, 0, 0, 0 }
+  end
+  local spent = redis.call('ZSCORE', k.spent, visitor)
+  if spent then
+    return { (tonumber(spent) % 2 == 1) and 'left' or 'expired', 0, 0, 0, 0, 0 }
+  end
+  return { 'unknown', 0, 0, 0, 0, 0 }
+end

@@ -1,0 +1,26 @@
+-- renew: visitors who are active inside keep their slot.
+-- ARGV: now, then visitor, expiry_ms per visitor (the expiry of the pass they showed, already verified)
+-- Reply: per visitor the expiry of its slot in ms, or 0 when the pass no longer counts (departed or used up)
+-- Cost: O(visitors * log n).
+-- A visitor whom Redis has lost but who shows a live pass is put back inside: the pass is the proof.
+local function renew(keys, args)
+  local k, now_us = named(keys), time_us(args[1])
+  local s = load_state(k)
+  local now_ms = math.floor(now_us / 1000)
+  local replies = {}
+  for i = 2, #args, 2 do
+    local visitor, shown_ms = args[i], tonumber(args[i + 1])
+    local until_ms = 0
+    if s then
+      local known = standing(k, visitor)
+      if known[1] == 'inside' or (known[1] == 'unknown' and shown_ms > now_ms) then
+        until_ms = math.max(known[3], now_ms + s.pass_ttl_ms)
+        redis.call('ZADD', k.inside, whole(until_ms), visitor)
+      end
+    end
+    replies[#replies + 1] = until_ms
+  end
+  return replies
+end
+
+redis.register_function('usher_v1_renew', renew)

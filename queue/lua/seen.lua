@@ -1,0 +1,34 @@
+-- seen: presence of visitors within the horizon, in a batch, and the way back into the line.
+-- ARGV: now, then visitor, score per visitor (the score their place was signed with)
+-- Reply: one standing per visitor
+-- Cost: O(visitors * log n).
+-- A visitor found in away, or nowhere at all (lost by Redis), is put back at its own score.
+local function seen(keys, args)
+  local k, now_us = named(keys), time_us(args[1])
+  local s = load_state(k)
+  local now_ms = math.floor(now_us / 1000)
+  local replies = {}
+  for i = 2, #args, 2 do
+    local visitor, score = args[i], tonumber(args[i + 1])
+    local known = s and standing(k, visitor) or { 'absent', 0, 0, 0, 0, 0 }
+    if known[1] == 'away' then
+      score = known[2]
+      redis.call('ZREM', k.away, visitor)
+    end
+    if known[1] == 'away' or known[1] == 'unknown' then
+      redis.call('ZADD', k.line, whole(score), visitor)
+      if score > s.last_score then
+        s.last_score = score
+        redis.call('HSET', k.state, 'last_score', whole(score))
+      end
+      known = standing(k, visitor)
+    end
+    if known[1] == 'waiting' then
+      redis.call('ZADD', k.near, whole(now_ms), visitor)
+    end
+    replies[#replies + 1] = known
+  end
+  return replies
+end
+
+redis.register_function('usher_v1_seen', seen)

@@ -1,0 +1,62 @@
+-- snapshot: what a gateway needs to answer every poll of the next second without asking again.
+-- ARGV: now, how old a published snapshot may be (ms), ranks of the head (exact), points of the tail,
+--       seconds of admissions within the horizon
+-- Reply: { 'ok', version, settings, now_us, last_score, waiting, near, away, called, inside, joined, called total,
+--          claimed, departed, expired, horizon (score, 0 = everybody waiting is within), head, tail, step }
+--        or { 'absent' }. head: scores of the first ranks, joined by commas. tail: the scores at ranks
+--        #head + step, #head + 2 * step ... joined by commas.
+-- Cost: O(head + tail * log n) when due, O(1) otherwise. Also forgets what is older than a place can be.
+local function snapshot(keys, args)
+  local k, now_us = named(keys), time_us(args[1])
+  local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
+    'departed', 'expired', 'rate_milli')
+  if not f[1] then
+    return { 'absent' }
+  end
+  local now_ms = math.floor(now_us / 1000)
+  local published = redis.call('GET', k.ranks)
+  local at_us, horizon, head, tail, step
+  if published then
+    at_us, horizon, step, head, tail = string.match(published, '^(%d+) (%d+) (%d+) ([%d,]*) ([%d,]*)$')
+    local age_us = now_us - tonumber(at_us)
+    if age_us < 0 or age_us >= tonumber(args[2]) * 1000 then
+      published = nil
+    end
+  end
+  local waiting = redis.call('ZCARD', k.line)
+  if not published then
+    local head_n, tail_n = tonumber(args[3]), tonumber(args[4])
+    local scores, pairs_ = {}, redis.call('ZRANGE', k.line, 0, head_n - 1, 'WITHSCORES')
+    for i = 2, #pairs_, 2 do
+      scores[#scores + 1] = whole(tonumber(pairs_[i]))
+    end
+    head = table.concat(scores, ',')
+    local points = {}
+    step = 0
+    if waiting > head_n then
+      step = math.ceil((waiting - head_n) / tail_n)
+      local rank = head_n + step
+      while rank < waiting do
+        points[#points + 1] = whole(tonumber(redis.call('ZRANGE', k.line, rank, rank, 'WITHSCORES')[2]))
+        rank = rank + step
+      end
+    end
+    tail = table.concat(points, ',')
+    local reach = math.max(100, math.ceil(tonumber(f[9]) / 60000 * tonumber(args[5])))
+    horizon = 0
+    if waiting > reach then
+      horizon = tonumber(redis.call('ZRANGE', k.line, reach, reach, 'WITHSCORES')[2])
+    end
+    redis.call('SET', k.ranks, whole(now_us) .. ' ' .. whole(horizon) .. ' ' .. step .. ' ' .. head .. ' ' .. tail)
+    redis.call('ZREMRANGEBYSCORE', k.near, '-inf', now_ms - 60 * PRESENCE_MS)
+    redis.call('ZREMRANGEBYSCORE', k.away, '-inf', whole(now_us - PLACE_LIFE_MS * 1000))
+    redis.call('ZREMRANGEBYSCORE', k.spent, '-inf', whole((now_ms - PLACE_LIFE_MS) * 2))
+  end
+  return {
+    'ok', tonumber(f[1]), f[2], now_us, tonumber(f[3]), waiting, redis.call('ZCARD', k.near),
+    redis.call('ZCARD', k.away), redis.call('ZCARD', k.called), redis.call('ZCARD', k.inside), tonumber(f[4]),
+    tonumber(f[5]), tonumber(f[6]), tonumber(f[7]), tonumber(f[8]), tonumber(horizon), head, tail, tonumber(step),
+  }
+end
+
+redis.register_function('usher_v1_snapshot', snapshot)

@@ -1,0 +1,197 @@
+//! What visitors and gateways do to a line: `join`, `admit`, `seen`, `claim`, `renew`, `depart`.
+
+use queue::admit::Tick;
+use queue::{Standing, Turn};
+use queue_token::{Score, VisitorId};
+
+use super::{Flaw, Model, PRESENCE_MS, Sale, Spot, TICK_MAX, to_score};
+
+impl Model {
+    /// Places each visitor once, in the order given; calls at once whoever finds nobody waiting, permits and room.
+    pub(crate) fn join(&mut self, floor: Score, visitors: &[VisitorId], now_us: u64) -> Vec<Standing> {
+        let flaw = self.flaw;
+        let Some(sale) = &mut self.sale else { return vec![Standing::Absent; visitors.len()] };
+        sale.refill(now_us, flaw);
+        visitors.iter().map(|&visitor| sale.join_one(floor.get(), visitor, now_us, flaw)).collect()
+    }
+
+    /// The tick; `None` when the sale is not known.
+    pub(crate) fn admit(&mut self, now_us: u64) -> Option<Tick> {
+        let flaw = self.flaw;
+        let sale = self.sale.as_mut()?;
+        sale.refill(now_us, flaw);
+        let unclaimed = sale.set_aside_the_unclaimed(now_us / 1000, flaw);
+        let over = sale.end_passes(now_us / 1000, flaw);
+        let (called, set_aside) = sale.call_the_front(now_us, flaw);
+        Some(Tick { called, set_aside, unclaimed, over, waiting: sale.line.len() as u64 })
+    }
+
+    /// Notes presence; whoever was set aside or is not known comes (back) into line at their own score.
+    pub(crate) fn seen(&mut self, visitors: &[(VisitorId, Score)], now_us: u64) -> Vec<Standing> {
+        let flaw = self.flaw;
+        let Some(sale) = &mut self.sale else { return vec![Standing::Absent; visitors.len()] };
+        visitors.iter().map(|&(visitor, score)| sale.seen_one(visitor, score.get(), now_us, flaw)).collect()
+    }
+
+    /// The called go inside.
+    pub(crate) fn claim(&mut self, visitor: VisitorId, now_us: u64) -> Standing {
+        let flaw = self.flaw;
+        let Some(sale) = &mut self.sale else { return Standing::Absent };
+        let pass_ends_ms = now_us / 1000 + sale.settings.pass_ttl_s * 1000;
+        match sale.spots.get_mut(&visitor) {
+            Some(spot @ Spot::Called { .. }) => {
+                if let Spot::Called { turn, .. } = *spot {
+                    *spot = Spot::Inside { turn, expires_ms: pass_ends_ms };
+                }
+                sale.totals.claimed += 1;
+            }
+            Some(Spot::Inside { expires_ms, .. }) if flaw == Some(Flaw::ClaimTwiceProlongs) => {
+                *expires_ms = pass_ends_ms;
+            }
+            _ => {}
+        }
+        sale.standing(visitor)
+    }
+
+    /// Prolongs slots; takes in again whoever is not known but shows a pass that is still live.
+    pub(crate) fn renew(&mut self, visitors: &[(VisitorId, u64)], now_us: u64) -> Vec<Option<u64>> {
+        let Some(sale) = &mut self.sale else { return vec![None; visitors.len()] };
+        let now_ms = now_us / 1000;
+        let fresh_ms = now_ms + sale.settings.pass_ttl_s * 1000;
+        let renew_one = |&(visitor, shown_ms): &(VisitorId, u64)| {
+            let (turn, until_ms) = match sale.spots.get(&visitor) {
+                Some(&Spot::Inside { turn, expires_ms }) => (turn, fresh_ms.max(expires_ms)),
+                None if shown_ms > now_ms => (Turn { score: Score::default(), called_us: 0, seq: 0 }, fresh_ms),
+                _ => return None,
+            };
+            sale.spots.insert(visitor, Spot::Inside { turn, expires_ms: until_ms });
+            Some(until_ms)
+        };
+        visitors.iter().map(renew_one).collect()
+    }
+
+    /// Gives up place or pass; answers where the visitor stood.
+    pub(crate) fn depart(&mut self, visitor: VisitorId, now_us: u64) -> Standing {
+        let Some(sale) = &mut self.sale else { return Standing::Absent };
+        let before = sale.standing(visitor);
+        if !matches!(before, Standing::Left | Standing::Expired) {
+            sale.take_out(visitor);
+            if self.flaw != Some(Flaw::ForgetsThoseWhoLeft) {
+                sale.spots.insert(visitor, Spot::Spent { at_ms: now_us / 1000, left: true });
+            }
+            sale.totals.departed += 1;
+        }
+        before
+    }
+}
+
+impl Sale {
+    fn join_one(&mut self, floor: u64, visitor: VisitorId, now_us: u64, flaw: Option<Flaw>) -> Standing {
+        let placed_again = flaw == Some(Flaw::ForgetsDuplicates) && self.waits(visitor);
+        if self.spots.contains_key(&visitor) && !placed_again {
+            return self.standing(visitor);
+        }
+        if self.takes_nobody() {
+            return Standing::Closed;
+        }
+        let floor = if flaw == Some(Flaw::IgnoresFloor) { 0 } else { floor };
+        let score = match flaw {
+            Some(Flaw::ScoresFollowTheClock) => self.free_score_near(now_us),
+            _ => now_us.max(self.last_score + 1).max(floor + 1),
+        };
+        self.last_score = score;
+        self.totals.joined += 1;
+        if self.line.is_empty() && self.budget(now_us, flaw) > 0 {
+            self.call(visitor, score, now_us);
+        } else {
+            self.take_out(visitor);
+            self.put_in_line(visitor, score, now_us);
+        }
+        self.standing(visitor)
+    }
+
+    fn waits(&self, visitor: VisitorId) -> bool {
+        matches!(self.spots.get(&visitor), Some(Spot::Waiting { .. }))
+    }
+
+    /// The first score from here on that nobody in line has.
+    fn free_score_near(&self, from: u64) -> u64 {
+        (from..).find(|score| !self.line.contains_key(score)).expect("there are more scores than visitors")
+    }
+
+    fn seen_one(&mut self, visitor: VisitorId, score: u64, now_us: u64, flaw: Option<Flaw>) -> Standing {
+        let own = match self.spots.get(&visitor) {
+            Some(&Spot::Away { score }) => Some(score),
+            Some(_) => None,
+            None => Some(score),
+        };
+        if let Some(own) = own {
+            let own = if flaw == Some(Flaw::PutsBackAtTheEnd) { own.max(self.last_score + 1) } else { own };
+            self.put_in_line(visitor, own, now_us);
+        } else if self.waits(visitor) && flaw != Some(Flaw::ForgetsPresence) {
+            self.seen_ms.insert(visitor, now_us / 1000);
+        }
+        self.standing(visitor)
+    }
+
+    /// Whoever was called and did not claim in time is set aside with their score.
+    fn set_aside_the_unclaimed(&mut self, now_ms: u64, flaw: Option<Flaw>) -> u64 {
+        let mut late: Vec<_> = self
+            .spots
+            .iter()
+            .filter_map(|(&visitor, &spot)| match spot {
+                Spot::Called { turn, deadline_ms } if deadline_ms < now_ms => Some((deadline_ms, visitor, turn)),
+                _ => None,
+            })
+            .collect();
+        late.sort_by_key(|&(deadline_ms, visitor, _)| (deadline_ms, visitor.to_string()));
+        late.truncate(TICK_MAX);
+        for &(_, visitor, turn) in &late {
+            self.spots.insert(visitor, Spot::Away { score: turn.score.get() });
+            if flaw == Some(Flaw::DropsTheUnclaimed) {
+                self.spots.remove(&visitor);
+            }
+        }
+        self.totals.expired += late.len() as u64;
+        late.len() as u64
+    }
+
+    /// Passes that have expired are used up.
+    fn end_passes(&mut self, now_ms: u64, flaw: Option<Flaw>) -> u64 {
+        let grace_ms = u64::from(flaw == Some(Flaw::OverTooLate));
+        let mut over: Vec<_> = self
+            .spots
+            .iter()
+            .filter_map(|(&visitor, &spot)| match spot {
+                Spot::Inside { expires_ms, .. } if expires_ms + grace_ms < now_ms => Some((expires_ms, visitor)),
+                _ => None,
+            })
+            .collect();
+        over.sort_by_key(|&(expires_ms, visitor)| (expires_ms, visitor.to_string()));
+        over.truncate(TICK_MAX);
+        for &(_, visitor) in &over {
+            self.spots.insert(visitor, Spot::Spent { at_ms: now_ms, left: false });
+        }
+        over.len() as u64
+    }
+
+    /// Calls the first present visitors; the silent among them are set aside. Answers how many of each.
+    fn call_the_front(&mut self, now_us: u64, flaw: Option<Flaw>) -> (u64, u64) {
+        let oldest_ms = (now_us / 1000).saturating_sub(PRESENCE_MS);
+        let (mut budget, mut called, mut silent) = (self.budget(now_us, flaw), 0, 0);
+        while budget > 0 && silent < TICK_MAX as u64 {
+            let next =
+                if flaw == Some(Flaw::CallsFromTheBack) { self.line.last_entry() } else { self.line.first_entry() };
+            let Some((score, visitor)) = next.map(|entry| entry.remove_entry()) else { break };
+            let present = self.seen_ms.remove(&visitor).is_some_and(|seen| seen >= oldest_ms);
+            if present || flaw == Some(Flaw::CallsTheSilent) {
+                self.call(visitor, to_score(score).get(), now_us);
+                (budget, called) = (budget - 1, called + 1);
+            } else {
+                self.spots.insert(visitor, Spot::Away { score });
+                silent += 1;
+            }
+        }
+        (called, silent)
+    }
+}

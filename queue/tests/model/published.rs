@@ -1,0 +1,86 @@
+//! The snapshot: numbers that are always fresh, and a rank table that is published and then reused for a while.
+
+use queue::snapshot::{Numbers, Ranks, Snapshot};
+
+use super::{Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, to_score};
+
+/// Ranks whose scores are published exactly.
+const HEAD: usize = 1000;
+/// Points at most behind them.
+const TAIL: usize = 1024;
+/// Who will be called within this time is within the horizon; but never fewer than [`HORIZON_MIN`].
+const HORIZON_S: u64 = 90;
+const HORIZON_MIN: usize = 100;
+
+/// A rank table and the horizon, as of one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    at_us: u64,
+    horizon: Option<u64>,
+    head: Vec<u64>,
+    tail: Vec<u64>,
+    step: usize,
+}
+
+impl Sale {
+    pub(super) fn snapshot(&mut self, max_age_ms: u64, now_us: u64, flaw: Option<Flaw>) -> Snapshot {
+        let still_good = |p: &Published| p.at_us <= now_us && now_us - p.at_us < max_age_ms * 1000;
+        if !self.published.as_ref().is_some_and(still_good) {
+            self.published = Some(self.publish(now_us, flaw));
+            self.forget_what_is_old(now_us);
+        }
+        let published = self.published.clone().expect("just published");
+        let waiting = self.line.len() as u64;
+        Snapshot {
+            version: self.version,
+            settings: self.settings.clone(),
+            at_us: now_us,
+            last_score: to_score(self.last_score),
+            numbers: self.numbers(),
+            horizon: published.horizon.map(to_score),
+            ranks: Ranks::new(published.head, published.tail, published.step as u64, waiting),
+        }
+    }
+
+    fn publish(&self, at_us: u64, flaw: Option<Flaw>) -> Published {
+        let scores: Vec<u64> = self.line.keys().copied().collect();
+        let skipped = usize::from(flaw == Some(Flaw::SkipsARank));
+        let head = scores.iter().copied().skip(skipped).take(HEAD).collect();
+        let step = scores.len().saturating_sub(HEAD).div_ceil(TAIL);
+        // Every step-th rank behind the head, beginning one step behind it.
+        let tail = match step {
+            0 => Vec::new(),
+            _ => scores.iter().copied().skip(HEAD + step).step_by(step).collect(),
+        };
+        let within_reach = (self.settings.rate_milli() * HORIZON_S).div_ceil(60_000);
+        let reach = usize::try_from(within_reach).expect("a small number").max(HORIZON_MIN);
+        Published { at_us, horizon: scores.get(reach).copied(), head, tail, step }
+    }
+
+    /// Forgets presence, silent places and used-up ones that are older than they can matter.
+    fn forget_what_is_old(&mut self, now_us: u64) {
+        let now_ms = now_us / 1000;
+        self.seen_ms.retain(|_, seen| *seen > now_ms - 60 * PRESENCE_MS);
+        self.spots.retain(|_, spot| match *spot {
+            Spot::Away { score } => score > now_us - PLACE_LIFE_MS * 1000,
+            Spot::Spent { at_ms, left } => at_ms > now_ms - PLACE_LIFE_MS || (left && at_ms == now_ms - PLACE_LIFE_MS),
+            Spot::Waiting { .. } | Spot::Called { .. } | Spot::Inside { .. } => true,
+        });
+    }
+
+    fn numbers(&self) -> Numbers {
+        let count = |is: fn(&Spot) -> bool| self.spots.values().filter(|spot| is(spot)).count() as u64;
+        Numbers {
+            waiting: self.line.len() as u64,
+            near: self.seen_ms.len() as u64,
+            away: count(|spot| matches!(spot, Spot::Away { .. })),
+            called: count(|spot| matches!(spot, Spot::Called { .. })),
+            inside: count(|spot| matches!(spot, Spot::Inside { .. })),
+            joined_total: self.totals.joined,
+            called_total: self.totals.called,
+            claimed_total: self.totals.claimed,
+            departed_total: self.totals.departed,
+            expired_total: self.totals.expired,
+        }
+    }
+}

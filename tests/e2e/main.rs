@@ -1,0 +1,13 @@
+//! Goal: what outside programs were promised is true of the whole thing: real Redis, real Postgres, gateways and
+//! booking nodes, spoken to over HTTP only.
+//! Method: one stack per concern, started by `tests/stack`; tests of one stack use sales or visitors of their own, so
+//! that they may run side by side. Tests wait for conditions with a bound, never for a length of time.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+mod bad_input;
+mod buyer_journey;
+mod last_seats;
+mod node_loss;
+mod waiting_room;
+mod world;

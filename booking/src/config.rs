@@ -226,6 +226,18 @@ mod tests {
     "#;
 
     #[test]
+    fn the_commented_example_is_complete_and_true() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
+        let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+        Config::load(&file, &[]).unwrap();
+        let tables = [("database", 3), ("payments", 4), ("holds", 2), ("jobs", 3)];
+        for (table, keys) in tables {
+            assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
+        }
+        assert_eq!(example.len(), 6 + tables.len(), "every key is shown");
+    }
+
+    #[test]
     fn overrides_are_dotted_toml() {
         let set = ["holds.ttl_s=5", "secure_cookies=false", "payments.sandbox_url=http://x"].map(str::to_owned);
         let config = Config::from_text(GOOD, &set).unwrap();

@@ -114,7 +114,12 @@ impl Seated {
         all.map_or(&[], Vec::as_slice)
     }
 
-    fn of(event: &EventRow, categories: &[CategoryRow], document: String, attributes: HashMap<i32, Vec<Attribute>>) -> Result<Self, Error> {
+    fn of(
+        event: &EventRow,
+        categories: &[CategoryRow],
+        document: String,
+        attributes: HashMap<i32, Vec<Attribute>>,
+    ) -> Result<Self, Error> {
         let id = &event.id;
         let parsed = Plan::parse(document.as_bytes());
         let plan = parsed.map_err(|e| Error::internal(format!("the stored plan of {id} cannot be read"), e))?.plan;

@@ -86,11 +86,8 @@ impl Delta {
             seats.extend(entry.seats.into_iter().map(|seat_no| (seat_no, entry.state.code())));
             areas.extend(entry.areas.into_iter().map(|area| (area.area.clone(), stock(area))));
         }
-        let document = DeltaDocument {
-            version,
-            seats: seats.into_iter().collect(),
-            areas: areas.into_values().collect(),
-        };
+        let document =
+            DeltaDocument { version, seats: seats.into_iter().collect(), areas: areas.into_values().collect() };
         let json = serde_json::to_string(&document).expect("numbers and text always serialise");
         Some(Self { version, json: json.into() })
     }
@@ -133,14 +130,12 @@ impl Feed {
         let mut mirror = self.mirror.lock().await;
         let mut conn = pool.acquire().await?;
         let version = self.version(&mut conn).await?;
-        if let Some(known) = mirror.as_mut() {
-            if known.version <= version && version - known.version <= MAX_BEHIND {
-                while known.version < version {
-                    let entries = history::since(&mut conn, &self.event, known.version, CHUNK).await?;
-                    known.advance(entries)?;
-                }
-                return Ok(known.clone());
+        let near = |known: &&mut Snapshot| (0..=MAX_BEHIND).contains(&(version - known.version));
+        if let Some(known) = mirror.as_mut().filter(near) {
+            while known.version < version {
+                known.advance(history::since(&mut conn, &self.event, known.version, CHUNK).await?)?;
             }
+            return Ok(known.clone());
         }
         let fresh = self.load(&mut conn).await?;
         *mirror = Some(fresh.clone());
@@ -274,11 +269,8 @@ mod tests {
 
     #[test]
     fn of_each_seat_only_the_last_state_is_sent() {
-        let entries = vec![
-            entry(4, SeatState::Held, &[2, 1]),
-            entry(5, SeatState::Free, &[1]),
-            entry(6, SeatState::Held, &[3]),
-        ];
+        let entries =
+            vec![entry(4, SeatState::Held, &[2, 1]), entry(5, SeatState::Free, &[1]), entry(6, SeatState::Held, &[3])];
         let delta = Delta::of(entries).unwrap();
         assert_eq!(&*delta.json, r#"{"version":6,"seats":[[1,0],[2,1],[3,1]],"areas":[]}"#);
         assert!(Delta::of(Vec::new()).is_none());

@@ -55,7 +55,8 @@ async fn hold_book_decline_pay_cancel() {
     buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
     let refunded: i64 = app.ledger().await.iter().map(|p| p["refunded"].as_i64().unwrap()).sum();
     assert_eq!(refunded, captured);
-    let topics: Vec<String> = sqlx::query_scalar("select topic from outbox order by seq").fetch_all(app.db()).await.unwrap();
+    let topics: Vec<String> =
+        sqlx::query_scalar("select topic from outbox order by seq").fetch_all(app.db()).await.unwrap();
     assert_eq!(topics, ["booking.confirmed", "booking.cancelled", "booking.refunded"]);
     app.check().await;
 }

@@ -14,10 +14,23 @@ async fn lists_are_filtered_and_paged() {
         page["items"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
     };
     let all = [CLUB, OPEN, GUARDED].map(str::to_owned).to_vec();
-    for query in ["", "q=", "q=the+PORTO", "city=porto", "category=Drama", "from=2030-01-01", "from=2030-01-01T20:00:00Z&to=2031-01-01"] {
+    for query in [
+        "",
+        "q=",
+        "q=the+PORTO",
+        "city=porto",
+        "category=Drama",
+        "from=2030-01-01",
+        "from=2030-01-01T20:00:00Z&to=2031-01-01",
+    ] {
         assert_eq!(found(query).await, all, "{query}");
     }
-    for (query, event) in [("q=troupe+club", CLUB), ("venue=hall+theatre", GUARDED), ("venue=hall-theatre-porto", GUARDED), ("performer=troupe+open-theatre", OPEN)] {
+    for (query, event) in [
+        ("q=troupe+club", CLUB),
+        ("venue=hall+theatre", GUARDED),
+        ("venue=hall-theatre-porto", GUARDED),
+        ("performer=troupe+open-theatre", OPEN),
+    ] {
         assert_eq!(found(query).await, [event], "{query}");
     }
     for query in ["q=%25", "q=_", "city=porto'", "to=2030-01-01T20:00:00Z", "from=2031-01-01"] {
@@ -45,13 +58,20 @@ async fn an_event_and_its_plan() {
     let fan = app.stranger();
     let event = fan.get(&format!("/v1/events/{GUARDED}")).await.expect(200);
     assert_eq!((&event["sale"], &event["venue"]["city"]), (&json!("demo"), &json!("Porto")));
-    let prices: Vec<(&str, i64)> = event["price_categories"].as_array().unwrap().iter()
-        .map(|c| (c["category"].as_str().unwrap(), c["price"]["amount"].as_i64().unwrap())).collect();
+    let prices: Vec<(&str, i64)> = event["price_categories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["category"].as_str().unwrap(), c["price"]["amount"].as_i64().unwrap()))
+        .collect();
     assert_eq!(prices, [("Front stalls", 5950), ("Stalls", 4350), ("Balcony", 2750)]);
     assert_eq!(event["areas"][0]["price"]["amount"], 1650);
 
     let plan = fan.get(&format!("/v1/events/{GUARDED}/plan")).await;
-    let guids: Vec<Value> = plan.expect(200)["zones"].as_array().unwrap().iter()
+    let guids: Vec<Value> = plan.expect(200)["zones"]
+        .as_array()
+        .unwrap()
+        .iter()
         .flat_map(|zone| zone["rows"].as_array().unwrap().clone())
         .flat_map(|row| row["seats"].as_array().unwrap().clone())
         .map(|seat| seat["seat_guid"].clone())
@@ -106,11 +126,19 @@ async fn the_api_describes_itself() {
     assert_eq!(api["openapi"].as_str().map(|v| &v[..3]), Some("3.1"));
     let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
     for path in [
-        "/v1/events", "/v1/events/{event}", "/v1/events/{event}/plan", "/v1/events/{event}/seats",
-        "/v1/events/{event}/seats/stream", "/v1/events/{event}/holds", "/v1/events/{event}/holds/{hold}",
-        "/v1/events/{event}/bookings", "/v1/events/{event}/bookings/{booking}",
-        "/v1/events/{event}/bookings/{booking}/confirm", "/v1/events/{event}/bookings/{booking}/cancel",
-        "/v1/bookings", "/v1/payments/{provider}/webhook",
+        "/v1/events",
+        "/v1/events/{event}",
+        "/v1/events/{event}/plan",
+        "/v1/events/{event}/seats",
+        "/v1/events/{event}/seats/stream",
+        "/v1/events/{event}/holds",
+        "/v1/events/{event}/holds/{hold}",
+        "/v1/events/{event}/bookings",
+        "/v1/events/{event}/bookings/{booking}",
+        "/v1/events/{event}/bookings/{booking}/confirm",
+        "/v1/events/{event}/bookings/{booking}/cancel",
+        "/v1/bookings",
+        "/v1/payments/{provider}/webhook",
     ] {
         assert!(paths.contains(&&path.to_owned()), "{path} is missing in {paths:?}");
     }

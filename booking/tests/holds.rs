@@ -27,11 +27,17 @@ async fn a_hold_says_everything() {
     let hold = answer.expect(201);
     assert_eq!(answer.header("location"), Some(hold_path(&hold).as_str()));
     assert!(answer.header("set-cookie").unwrap().starts_with("usher_buyer="));
-    assert_eq!((&hold["event"], &hold["state"], &hold["expires_in_s"]), (&json!(GUARDED), &json!("active"), &json!(600)));
+    assert_eq!(
+        (&hold["event"], &hold["state"], &hold["expires_in_s"]),
+        (&json!(GUARDED), &json!("active"), &json!(600))
+    );
     assert!(hold["expires_at"].as_str().unwrap().ends_with('Z'));
     assert_eq!(hold["areas"], json!([]));
     // In the order of the plan, priced with the fee, added up.
-    let seats: Vec<(&str, i64, i64)> = hold["seats"].as_array().unwrap().iter()
+    let seats: Vec<(&str, i64, i64)> = hold["seats"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|s| (s["seat"].as_str().unwrap(), s["seat_no"].as_i64().unwrap(), s["price"]["amount"].as_i64().unwrap()))
         .collect();
     assert_eq!(seats, [("stalls-B-2", 9, 5950), ("stalls-C-5", 21, 4350)]);
@@ -44,7 +50,8 @@ async fn a_hold_says_everything() {
     let token = hold["buyer"].as_str().unwrap();
     let buyer = app.with_authorization(format!("Buyer {token}"));
     assert_eq!(buyer.get(&hold_path(&hold)).await.expect(200)["seats"], hold["seats"]);
-    let cookie = app.stranger().request(Method::GET, &hold_path(&hold)).header("cookie", format!("a=b; usher_buyer={token}"));
+    let cookie =
+        app.stranger().request(Method::GET, &hold_path(&hold)).header("cookie", format!("a=b; usher_buyer={token}"));
     Answer::of(cookie.send().await.unwrap()).await.expect(200);
 
     // Nobody else's.
@@ -71,7 +78,10 @@ async fn all_or_nothing() {
     let areas = |quantity: u32| json!({ "areas": [{ "area": "pit", "quantity": quantity }] });
     for _ in 0..4 {
         let hold = app.fan().hold(GUARDED, areas(9)).await.expect(201);
-        assert_eq!(hold["areas"], json!([{ "area": "pit", "quantity": 9, "price": { "amount": 1650, "currency": "EUR" } }]));
+        assert_eq!(
+            hold["areas"],
+            json!([{ "area": "pit", "quantity": 9, "price": { "amount": 1650, "currency": "EUR" } }])
+        );
         assert_eq!(hold["total"]["amount"], 9 * 1650);
     }
     let problem = app.fan().hold(GUARDED, areas(5)).await.problem(409, "not-enough");
@@ -144,7 +154,8 @@ async fn best_never_races_itself() {
     let won: Vec<Value> = answers.iter().filter(|a| a.status == 201).map(Answer::json).collect();
     assert!(won.len() >= 5, "{} threes of two rows", won.len());
     for hold in &won {
-        let numbers: Vec<i64> = hold["seats"].as_array().unwrap().iter().map(|s| s["seat_no"].as_i64().unwrap()).collect();
+        let numbers: Vec<i64> =
+            hold["seats"].as_array().unwrap().iter().map(|s| s["seat_no"].as_i64().unwrap()).collect();
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "beside each other: {numbers:?}");
     }
     for answer in answers.iter().filter(|answer| answer.status != 201) {
@@ -175,12 +186,15 @@ async fn a_lapsed_hold_is_free_for_the_next_taker_at_once() {
 
     // The take-over is in the history, before the taking.
     let ops: Vec<String> = sqlx::query_scalar("select op from seat_event where event_id = $1 order by version")
-        .bind(GUARDED).fetch_all(app.db()).await.unwrap();
+        .bind(GUARDED)
+        .fetch_all(app.db())
+        .await
+        .unwrap();
     assert_eq!(ops, ["hold", "expire", "hold"]);
     // The sweeper tidies the rest, and once is enough.
     while booking::app::expire_holds::expire_holds(&app.services).await.unwrap() > 0 {}
-    let states: Vec<(String, i64)> = sqlx::query_as("select state, count(*) from hold group by 1 order by 1")
-        .fetch_all(app.db()).await.unwrap();
+    let states: Vec<(String, i64)> =
+        sqlx::query_as("select state, count(*) from hold group by 1 order by 1").fetch_all(app.db()).await.unwrap();
     assert_eq!(states, [("active".to_owned(), 6), ("expired".to_owned(), 2)]);
     app.fan().hold_seats(GUARDED, &["stalls-C-1"]).await;
     app.check().await;
@@ -204,11 +218,15 @@ async fn expiry_and_sweeper_race_takers() {
     let wins = join_all((0..16).map(|_| {
         let app = &app;
         async move {
-            let mut wins = 0;
+            let mut wins: Vec<(jiff::Timestamp, jiff::Timestamp)> = Vec::new();
             while tokio::time::Instant::now() < ends {
                 let answer = app.fan().hold(GUARDED, json!({ "seats": ["stalls-D-1", "stalls-D-2"] })).await;
                 match answer.status.as_u16() {
-                    201 => wins += 1,
+                    201 => {
+                        let hold = answer.json();
+                        let time = |member: &str| hold[member].as_str().unwrap().parse().unwrap();
+                        wins.push((time("created_at"), time("expires_at")));
+                    }
                     _ => drop(answer.problem(409, "seats-taken")),
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -217,10 +235,13 @@ async fn expiry_and_sweeper_race_takers() {
         }
     }))
     .await;
-    let wins: i32 = wins.into_iter().sum();
-    assert!((3..=4).contains(&wins), "{wins} winners in 3.2 s of holds that live 1 s");
+    let mut wins: Vec<_> = wins.into_iter().flatten().collect();
+    wins.sort_unstable();
+    assert!(wins.len() >= 2, "{wins:?}");
+    assert!(wins.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two holders at once: {wins:?}");
     until("all is swept", || async {
-        let held: i64 = sqlx::query_scalar("select count(*) from seat where state <> 0").fetch_one(app.db()).await.unwrap();
+        let held: i64 =
+            sqlx::query_scalar("select count(*) from seat where state <> 0").fetch_one(app.db()).await.unwrap();
         (held == 0).then_some(())
     })
     .await;
@@ -248,5 +269,28 @@ async fn a_visitor_has_a_limit_in_parallel_too() {
     fan.hold(GUARDED, json!({ "best": { "quantity": 3 } })).await.problem(422, "limit-exceeded");
     fan.hold(GUARDED, json!({ "best": { "quantity": 2 } })).await.expect(201);
     fan.hold(OPEN, json!({ "best": { "quantity": 6 } })).await.expect(201);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_away_leaves_no_transaction_open() {
+    let app = TestApp::start().await;
+    for n in 0..100u64 {
+        let request = app.stranger().request(Method::POST, &format!("/v1/events/{OPEN}/holds"));
+        let request = request.json(&json!({ "best": { "quantity": 1 } })).send();
+        let _ = tokio::time::timeout(std::time::Duration::from_micros(n * 100), request).await;
+    }
+    until("nothing is idle in a transaction", || async {
+        let open: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'",
+        )
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
+    // Whatever was held is whole.
+    app.stranger().hold(OPEN, json!({ "areas": [{ "area": "pit", "quantity": 1 }] })).await.expect(201);
     app.check().await;
 }

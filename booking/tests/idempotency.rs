@@ -87,7 +87,10 @@ async fn who_comes_without_a_name_may_repeat_too() {
     let buyer = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
     let named = buyer.post_once("key", &path, &body).await;
     for repeated in [again, named] {
-        assert_eq!((repeated.text.as_str(), repeated.header("idempotency-replayed")), (first.text.as_str(), Some("true")));
+        assert_eq!(
+            (repeated.text.as_str(), repeated.header("idempotency-replayed")),
+            (first.text.as_str(), Some("true"))
+        );
     }
     app.check().await;
 }

@@ -36,7 +36,13 @@ async fn a_snapshot_shows_ones_own_writes_at_once() {
 }
 
 /// Reads events of a stream until `enough` of them are `change` or `reset`.
-async fn read(app: &TestApp, event: &str, last: Option<String>, act: impl AsyncFnOnce(), enough: usize) -> Vec<(String, i64, Value)> {
+async fn read(
+    app: &TestApp,
+    event: &str,
+    last: Option<String>,
+    act: impl AsyncFnOnce(),
+    enough: usize,
+) -> Vec<(String, i64, Value)> {
     let mut request = app.stranger().request(Method::GET, &format!("/v1/events/{event}/seats/stream"));
     if let Some(last) = last {
         request = request.header("last-event-id", last);
@@ -76,7 +82,20 @@ async fn a_stream_tells_what_changes_and_can_be_resumed() {
         // Changes may come coalesced in one event or in several.
         let last = seen.last().map(|(_, version, _)| version.to_string());
         let first = last.is_none();
-        seen.extend(read(&app, OPEN, last, async || if first { act().await }, 1).await);
+        seen.extend(
+            read(
+                &app,
+                OPEN,
+                last,
+                async || {
+                    if first {
+                        act().await;
+                    }
+                },
+                1,
+            )
+            .await,
+        );
     }
     assert!(seen.iter().all(|(kind, version, data)| kind == "change" && data["version"] == *version));
     let mut shown = std::collections::BTreeMap::new();

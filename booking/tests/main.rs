@@ -3,6 +3,8 @@
 //! One server process for all tests, one database per test, cloned from a template. Every test ends with
 //! `check`: the invariants of the tables, read by SQL that shares nothing with the code under test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod bookings;
 mod catalogue;
 mod holds;

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until};
 
 /// Deadlines short enough to wait for.
-const SHORT: [&str; 3] =
-    ["payments.provider_timeout_ms=500", "payments.pending_s=1", "payments.answer_within_ms=3000"];
+const SHORT: [&str; 3] = ["payments.provider_timeout_ms=500", "payments.pending_s=1", "payments.answer_within_ms=3000"];
 
 async fn faulty() -> (TestApp, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
@@ -109,7 +108,10 @@ async fn a_capture_whose_answer_was_lost_is_made_once() {
     let (booking, buyer) = booked(&app, "stalls-C-1").await;
     faults.lose_capture_answers.store(1, Ordering::SeqCst);
     assert_eq!(buyer.pay(&booking, "tok_ok").await.expect(200)["state"], "confirmed");
-    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null").execute(app.db()).await.unwrap();
+    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null")
+        .execute(app.db())
+        .await
+        .unwrap();
     settled(&buyer, &booking, "confirmed", "captured").await;
     assert_eq!(taken(&app).await, 4350);
     app.check().await;
@@ -140,7 +142,10 @@ async fn money_that_turns_up_late_goes_back() {
                        "currency": "EUR", "token": "tok_ok", "webhook_url": null });
     let posted = app.client.post(format!("{}/v1/payments", app.psp)).header("idempotency-key", "late").json(&late);
     assert_eq!(posted.send().await.unwrap().status(), 201);
-    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null").execute(app.db()).await.unwrap();
+    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null")
+        .execute(app.db())
+        .await
+        .unwrap();
     settled(&buyer, &booking, "held", "voided").await;
     assert_eq!(taken(&app).await, 0);
     app.check().await;

@@ -14,7 +14,10 @@ async fn only_a_live_pass_of_the_sale_opens_a_guarded_event() {
     let good = app.pass("demo", visitor, 600);
     let body = json!({ "seats": ["stalls-C-1"] });
     let mut forged = good.clone();
-    forged.replace_range(good.len() - 10..good.len() - 9, if &good[good.len() - 10..good.len() - 9] == "A" { "B" } else { "A" });
+    forged.replace_range(
+        good.len() - 10..good.len() - 9,
+        if &good[good.len() - 10..good.len() - 9] == "A" { "B" } else { "A" },
+    );
     let (hold, _) = app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
     let refused = [
         String::new(),
@@ -39,7 +42,10 @@ async fn only_a_live_pass_of_the_sale_opens_a_guarded_event() {
     let gateway = app.stranger().request(Method::POST, &format!("/v1/events/{GUARDED}/holds"));
     let hold = Answer::of(gateway.header("usher-pass", &good).json(&body).send().await.unwrap()).await.expect(201);
     let owner: String = sqlx::query_scalar("select owner from hold where hold_id = $1")
-        .bind(hold["hold"].as_str().unwrap().parse::<uuid::Uuid>().unwrap()).fetch_one(app.db()).await.unwrap();
+        .bind(hold["hold"].as_str().unwrap().parse::<uuid::Uuid>().unwrap())
+        .fetch_one(app.db())
+        .await
+        .unwrap();
     assert_eq!(owner, format!("visitor:{visitor}"));
     // Another pass of the same visitor is the same holder; a booking needs a pass as well.
     let again = app.with_authorization(format!("pass {}", app.pass("demo", visitor, 60)));

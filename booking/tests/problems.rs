@@ -127,7 +127,9 @@ async fn what_is_not_there_says_so() {
     }
     fan.post("/v1/events/nope/holds", json!({ "seats": ["x"] })).await.problem(404, "not-found");
     fan.post("/v1/payments/sandbox/webhook", json!({})).await.problem(404, "not-found");
-    for (method, path) in [(Method::PUT, "/v1/events"), (Method::DELETE, "/v1/bookings"), (Method::GET, "/v1/events/club/holds")] {
+    for (method, path) in
+        [(Method::PUT, "/v1/events"), (Method::DELETE, "/v1/bookings"), (Method::GET, "/v1/events/club/holds")]
+    {
         let answer = Answer::of(fan.request(method, path).send().await.unwrap()).await;
         answer.problem(405, "method-not-allowed");
         assert!(answer.header("allow").is_some());

@@ -15,7 +15,7 @@ struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     fn new(app: &'a TestApp) -> Self {
-        let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = reqwest::Client::builder().redirect(Policy::none()).build().expect("a client");
         Self { app, client, cookie: None, pass: None }
     }
 
@@ -35,7 +35,7 @@ impl<'a> Browser<'a> {
         if let Some(pass) = &self.pass {
             request = request.header("usher-pass", pass);
         }
-        let answer = Answer::of(request.send().await.unwrap()).await;
+        let answer = Answer::of(request.send().await.expect("an answer")).await;
         assert!(!answer.status.is_server_error(), "{path}: {} {}", answer.status, answer.text);
         if let Some(set) = answer.header("set-cookie") {
             assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
@@ -90,7 +90,7 @@ fn encode(text: &str) -> String {
 
 const ADA: [(&str, &str); 2] = [("name", "Ada <b>Lovelace</b>"), ("email", "ada@example.org")];
 
-fn paying<'f>(card: &'f str) -> Vec<(&'f str, &'f str)> {
+fn paying(card: &str) -> Vec<(&str, &str)> {
     ADA.into_iter().chain([("card", card)]).collect()
 }
 
@@ -179,12 +179,15 @@ async fn a_guarded_event_needs_its_pass_and_gives_it_back() {
     app.check().await;
 }
 
+/// Fields, the end of the address they lead to, words of the page there.
+type Refused<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_forms_are_told_so_and_hold_nothing() {
     let app = TestApp::start().await;
     let mut ada = Browser::new(&app);
     let holds = format!("/events/{OPEN}/holds");
-    let table: &[(&[(&str, &str)], &str, &str)] = &[
+    let table: &[Refused<'_>] = &[
         (&[], "notice=nothing", "No seats chosen"),
         (&[("quantity", "0")], "notice=nothing", "No seats chosen"),
         (&[("quantity", "-1")], "notice=nothing", "No seats chosen"),

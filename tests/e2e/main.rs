@@ -4,6 +4,7 @@
 //! that they may run side by side. Tests wait for conditions with a bound, never for a length of time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod bad_input;
 mod buyer_journey;

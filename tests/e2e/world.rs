@@ -20,7 +20,7 @@ pub struct Inside {
 }
 
 impl World {
-    pub fn start(options: StackOptions) -> Self {
+    pub fn start(options: &StackOptions) -> Self {
         // The first test of the process installs it; for the others it is there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -28,7 +28,7 @@ impl World {
             .timeout(Duration::from_secs(20))
             .build()
             .unwrap();
-        let stack = Stack::up(&options).unwrap();
+        let stack = Stack::up(options).unwrap();
         Self { stack, client }
     }
 
@@ -40,7 +40,7 @@ impl World {
                 let pace = Pace { rate_per_min: 60_000.0, burst: 1_000, max_inside: 5_000 };
                 let options =
                     StackOptions { gateways: 2, bookings: 2, fixture: Fixture::Demo, pace, ..StackOptions::default() };
-                Arc::new(World::start(options))
+                Arc::new(World::start(&options))
             })
             .clone()
     }

@@ -1,6 +1,8 @@
 //! Goal: every lifecycle allows exactly the steps that are drawn in its module, and refuses the rest.
 //! Method: one table per lifecycle of all (state, step) pairs; random walks over holds on top.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use booking_domain::{BookingState, Hold, HoldState, InvalidTransition, PaymentState, TicketState};
 use jiff::Timestamp;
 use proptest::prelude::*;

@@ -10,9 +10,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 use tracing::Instrument;
 
+use super::collect_payment::unsell;
 use super::once::{Done, Once, once};
 use super::release_hold::free_places;
-use super::settle_payment::{self, unsell};
+use super::settle_payment;
 use super::views::{self, BookingView};
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
@@ -49,16 +50,16 @@ pub async fn cancel_booking(
         Box::pin(async move { cancel(conn, &request).await })
     })
     .await?;
-    if let Done::Fresh(view) = &done {
-        if let Some(payment) = view.payment.clone().filter(|_| view.state() == BookingState::Cancelled) {
-            let services = services.clone();
-            let refund = async move {
-                if let Err(error) = settle_payment::reconcile(&services, &payment).await {
-                    tracing::warn!(%error, "the refund is left to the reconciler");
-                }
-            };
-            tokio::spawn(refund.in_current_span());
-        }
+    if let Done::Fresh(view) = &done
+        && let Some(payment) = view.payment.clone().filter(|_| view.state() == BookingState::Cancelled)
+    {
+        let services = services.clone();
+        let refund = async move {
+            if let Err(error) = settle_payment::reconcile(&services, &payment).await {
+                tracing::warn!(%error, "the refund is left to the reconciler");
+            }
+        };
+        tokio::spawn(refund.in_current_span());
     }
     Ok(done)
 }
@@ -73,9 +74,7 @@ async fn cancel(conn: &mut PgConnection, request: &CancelRequest) -> Result<Book
     bookings::lock(conn, event, id).await?;
     let row = bookings::find(conn, event, id).await?.ok_or_else(lost)?;
     let before = row.current_state();
-    let after = before
-        .cancel()
-        .map_err(|step| Refusal::Conflict { detail: step.to_string(), state: before.name() })?;
+    let after = before.cancel().map_err(|step| Refusal::Conflict { detail: step.to_string(), state: before.name() })?;
     match before {
         BookingState::Held => {
             holds::set_state(conn, event, hold_id, hold.current().release()?.state).await?;

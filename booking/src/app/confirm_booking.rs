@@ -19,9 +19,10 @@ use crate::payments::Authorise;
 use crate::services::Services;
 use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, Change, Op};
+use crate::storage::idempotency::Known;
 use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
 use crate::storage::tx::in_tx;
-use crate::storage::{bookings, holds, idempotency, seats};
+use crate::storage::{bookings, holds, idempotency, locks, seats};
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
@@ -82,8 +83,7 @@ async fn pay(
 }
 
 async fn read(services: &Services, request: &ConfirmRequest) -> Result<BookingView, Error> {
-    let mut conn = services.db.acquire().await?;
-    let view = views::read_booking(&mut conn, &request.event, request.booking).await?;
+    let view = views::booking_now(&services.db, &request.event, request.booking).await?;
     Ok(view.ok_or(Refusal::NotFound { what: "booking" })?)
 }
 
@@ -101,6 +101,12 @@ async fn answer_of(
         let (request, key, once) = (request.clone(), key.clone(), once.clone());
         Box::pin(async move {
             if let Entry::Replayed(answer) = once::enter(conn, &once.claim).await? {
+                return Ok(Done::Replayed(answer));
+            }
+            // Under the locks of whoever settles it, what is read belongs together; and an answer that was kept
+            // meanwhile is seen.
+            locks::payment_with_booking(conn, &key).await?;
+            if let Known::Answered(answer) = idempotency::look_up(conn, &once.claim).await? {
                 return Ok(Done::Replayed(answer));
             }
             let view = views::read_booking(conn, &request.event, request.booking).await?;

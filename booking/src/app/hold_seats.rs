@@ -161,11 +161,7 @@ async fn write_seats(
 
 /// Chooses the best seats and locks them. Choosers wait for each other; who names seats does not wait, and
 /// may take one of them between choice and lock.
-async fn choose(
-    conn: &mut PgConnection,
-    facts: &EventFacts,
-    wish: &BestWish,
-) -> Result<(Vec<i32>, Lapsed), Error> {
+async fn choose(conn: &mut PgConnection, facts: &EventFacts, wish: &BestWish) -> Result<(Vec<i32>, Lapsed), Error> {
     let event = &facts.event.id;
     let not_enough = || Refusal::NotEnough { area: None, wanted: wish.quantity, available: None };
     let Some(seated) = &facts.seated else { return Err(not_enough().into()) };

@@ -1,6 +1,7 @@
 //! The use cases, one per file. Each owns its transactions; none knows HTTP.
 
 pub mod cancel_booking;
+mod collect_payment;
 pub mod confirm_booking;
 pub mod expire_holds;
 pub mod hold_seats;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::error::{Error, Refusal};
-pub use crate::storage::idempotency::{Claim, SavedAnswer};
 use crate::storage::idempotency::{self, Known};
+pub use crate::storage::idempotency::{Claim, SavedAnswer};
 use crate::storage::payments::PaymentKey;
 use crate::storage::tx::{Work, in_tx};
 

@@ -15,12 +15,7 @@ use crate::storage::{bookings, holds, seats};
 /// # Errors
 /// [`Refusal::NotFound`] also for another's hold; [`Refusal::Conflict`] while a payment runs and after the
 /// sale; that the database cannot be had.
-pub async fn release_hold(
-    services: &Services,
-    event: &EventId,
-    hold: HoldId,
-    owners: &[Owner],
-) -> Result<(), Error> {
+pub async fn release_hold(services: &Services, event: &EventId, hold: HoldId, owners: &[Owner]) -> Result<(), Error> {
     let (event, owners) = (event.clone(), owners.to_vec());
     in_tx(&services.db, move |conn| {
         let (event, owners) = (event.clone(), owners.clone());
@@ -33,10 +28,8 @@ async fn release(conn: &mut PgConnection, event: &EventId, id: HoldId, owners: &
     let row = holds::lock(conn, event, id).await?;
     let row = row.filter(|row| owners.contains(&row.owner)).ok_or(Refusal::NotFound { what: "hold" })?;
     let before = row.current();
-    let after = before.release().map_err(|step| Refusal::Conflict {
-        detail: step.to_string(),
-        state: before.state.name(),
-    })?;
+    let after =
+        before.release().map_err(|step| Refusal::Conflict { detail: step.to_string(), state: before.state.name() })?;
     if before.state != HoldState::Active || after.state != HoldState::Released {
         return Ok(());
     }

@@ -55,7 +55,9 @@ async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<Book
         HoldState::Active => {}
         HoldState::Expired | HoldState::Released => return Err(Refusal::HoldExpired { state: hold.state }.into()),
         HoldState::Pending | HoldState::Consumed => {
-            return Err(Refusal::Conflict { detail: "the hold is booked already".into(), state: hold.state.name() }.into());
+            return Err(
+                Refusal::Conflict { detail: "the hold is booked already".into(), state: hold.state.name() }.into()
+            );
         }
     }
     if let Some(booking) = bookings::of_hold(conn, event, request.hold).await? {

@@ -1,8 +1,12 @@
 //! What use cases show: holds and bookings with their places, prices and tickets.
 
-use booking_domain::{BookingId, BookingState, Currency, EventId, Hold, HoldId, Line, Money, Owner, PaymentState, Total};
+use std::sync::Arc;
+
+use booking_domain::{
+    BookingId, BookingState, Currency, EventId, Hold, HoldId, Line, Money, Owner, PaymentState, Total,
+};
 use jiff::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -11,6 +15,7 @@ use crate::storage::bookings::{self, BookingRow, Buyer};
 use crate::storage::holds::{self, HeldArea, HeldSeat, HoldRow};
 use crate::storage::payments::{self, PaymentRow};
 use crate::storage::tickets::{self, TicketRow};
+use crate::storage::tx::in_snapshot;
 
 /// A seat with its price.
 #[derive(Debug, Clone)]
@@ -131,9 +136,9 @@ pub fn total_of(currency: Currency, seats: &[HeldSeat], areas: &[HeldArea]) -> R
 
 fn seat_lines(facts: &EventFacts, seats: &[HeldSeat]) -> Result<Vec<SeatLine>, Error> {
     let line = |held: &HeldSeat| {
-        let seat = facts.seat(held.seat_no).ok_or_else(|| {
-            Error::defect(format!("the plan of {} has no seat {}", facts.event.id, held.seat_no))
-        })?;
+        let seat = facts
+            .seat(held.seat_no)
+            .ok_or_else(|| Error::defect(format!("the plan of {} has no seat {}", facts.event.id, held.seat_no)))?;
         Ok(SeatLine {
             seat: seat.guid.clone(),
             seat_no: held.seat_no,
@@ -159,12 +164,7 @@ fn area_lines(currency: Currency, areas: &[HeldArea]) -> Vec<AreaLine> {
 ///
 /// # Errors
 /// When a sum overflows or a seat is not in the plan.
-pub fn hold_view(
-    facts: &EventFacts,
-    row: &HoldRow,
-    seats: &[HeldSeat],
-    areas: &[HeldArea],
-) -> Result<HoldView, Error> {
+pub fn hold_view(facts: &EventFacts, row: &HoldRow, seats: &[HeldSeat], areas: &[HeldArea]) -> Result<HoldView, Error> {
     Ok(HoldView {
         event: facts.event.id.clone(),
         id: row.id,
@@ -178,7 +178,33 @@ pub fn hold_view(
     })
 }
 
-/// Reads a hold with its places.
+/// A hold with its places, as of one moment.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn hold_now(pool: &PgPool, facts: &Arc<EventFacts>, id: HoldId) -> Result<Option<HoldView>, Error> {
+    let facts = Arc::clone(facts);
+    in_snapshot(pool, move |conn| {
+        let facts = Arc::clone(&facts);
+        Box::pin(async move { read_hold(conn, &facts, id).await })
+    })
+    .await
+}
+
+/// A booking with everything that belongs to it, as of one moment.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn booking_now(pool: &PgPool, facts: &Arc<EventFacts>, id: BookingId) -> Result<Option<BookingView>, Error> {
+    let facts = Arc::clone(facts);
+    in_snapshot(pool, move |conn| {
+        let facts = Arc::clone(&facts);
+        Box::pin(async move { read_booking(conn, &facts, id).await })
+    })
+    .await
+}
+
+/// Reads a hold with its places. A hold's places never change; its stage may, unless it is locked.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -190,7 +216,8 @@ pub async fn read_hold(conn: &mut PgConnection, facts: &EventFacts, id: HoldId) 
     hold_view(facts, &row, &seats, &areas).map(Some)
 }
 
-/// Reads a booking with its places, tickets and last payment.
+/// Reads a booking with its places, tickets and last payment. They belong together when the booking is
+/// locked or the transaction is a snapshot.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -209,11 +236,7 @@ pub async fn read_booking(
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn complete_booking(
-    conn: &mut PgConnection,
-    facts: &EventFacts,
-    row: BookingRow,
-) -> Result<BookingView, Error> {
+async fn complete_booking(conn: &mut PgConnection, facts: &EventFacts, row: BookingRow) -> Result<BookingView, Error> {
     let event = &facts.event.id;
     let seats = bookings::seats(conn, event, row.id).await?;
     let areas = bookings::areas(conn, event, row.id).await?;

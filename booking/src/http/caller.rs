@@ -3,9 +3,9 @@
 //! Only signatures are believed. The gateway's `Usher-Visitor` is not looked at.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
-use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use booking_domain::Owner;
@@ -142,4 +142,3 @@ pub(super) fn set_cookie(token: &str, secure: bool) -> String {
 pub(super) fn now_s() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
-

@@ -265,7 +265,10 @@ fn read_cursor(text: &str) -> Result<(Timestamp, EventId), Refusal> {
 /// Lists events by their start.
 #[utoipa::path(get, path = "/v1/events", tag = "catalogue", params(ListParams),
     responses((status = 200, body = Page<EventSummary>), (status = 400, body = ProblemDocument)))]
-pub(super) async fn list(State(services): State<Services>, Params(params): Params<ListParams>) -> Result<Response, Error> {
+pub(super) async fn list(
+    State(services): State<Services>,
+    Params(params): Params<ListParams>,
+) -> Result<Response, Error> {
     let (filter, limit) = params.filter()?;
     let mut rows = catalogue::events(&services.db, &filter).await?;
     let more = i64::try_from(rows.len()).is_ok_and(|len| len > limit);

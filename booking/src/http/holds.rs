@@ -176,8 +176,7 @@ pub(super) async fn read(
     caller: Caller,
 ) -> Result<Response, Error> {
     let event = services.events.get(&services.db, &event).await?;
-    let mut conn = services.db.acquire().await?;
-    let view = views::read_hold(&mut conn, &event, hold).await?;
+    let view = views::hold_now(&services.db, &event, hold).await?;
     let view = view.filter(|view| caller.owners().contains(&view.owner)).ok_or(Refusal::NotFound { what: "hold" })?;
     if let state @ (HoldState::Expired | HoldState::Released) = view.hold.state {
         return Err(Refusal::HoldExpired { state }.into());

@@ -75,7 +75,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The public routes.
-#[must_use]
 pub fn public(services: Services) -> Router {
     let (routes, document) = api().split_for_parts();
     let document = document.to_json().expect("the document is made of text");
@@ -90,7 +89,6 @@ pub fn public(services: Services) -> Router {
 }
 
 /// The routes of operators.
-#[must_use]
 pub fn admin(services: Services, metrics: PrometheusHandle) -> Router {
     let render = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
     let routes = Router::new()

@@ -53,8 +53,8 @@ pub(super) struct ProblemDocument {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl ToString) -> Self {
-        Self { status, kind, title, detail: detail.to_string(), members: Map::new(), retry_after_s: None }
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: String) -> Self {
+        Self { status, kind, title, detail, members: Map::new(), retry_after_s: None }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -88,7 +88,7 @@ impl Problem {
     /// The problem that a refusal is.
     #[must_use]
     pub(super) fn of(refusal: &Refusal) -> Self {
-        let new = |status, kind, title| Self::new(status, kind, title, refusal);
+        let new = |status, kind, title| Self::new(status, kind, title, refusal.to_string());
         match refusal {
             Refusal::Invalid(faults) => {
                 let errors: Vec<Value> =
@@ -153,7 +153,7 @@ impl Problem {
             Error::Internal { .. } => {
                 tracing::error!(error = %chain(error), "internal error");
                 let detail = "something went wrong on our side; the logs name it by this request_id";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail.to_owned())
             }
         }
     }

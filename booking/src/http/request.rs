@@ -61,8 +61,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
 
 fn record(method: &Method, route: &str, status: u16, began: Instant) {
     let seconds = began.elapsed().as_secs_f64();
-    let labels =
-        [("method", method.to_string()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [("method", method.to_string()), ("route", route.to_owned()), ("status", status.to_string())];
     metrics::counter!("usher_booking_requests_total", &labels).increment(1);
     metrics::histogram!("usher_booking_request_seconds", "route" => route.to_owned()).record(seconds);
     let took_ms = seconds * 1000.0;

@@ -143,4 +143,3 @@ pub async fn forget(pool: &PgPool, days: u32, limit: i64) -> Result<u64, Error> 
     .await?;
     Ok(done.rows_affected())
 }
-

@@ -16,6 +16,7 @@ pub mod holds;
 pub mod idempotency;
 pub mod import;
 pub mod limits;
+pub mod locks;
 pub mod payments;
 pub mod seats;
 pub mod tickets;

@@ -115,10 +115,7 @@ pub async fn lock_choice(conn: &mut PgConnection, event: &EventId) -> Result<(),
 ///
 /// # Errors
 /// When the database cannot be had, or the event is unknown or has gaps in its numbers.
-pub async fn snapshot(
-    conn: &mut PgConnection,
-    event: &EventId,
-) -> Result<(i64, PackedSeats, Vec<AreaCounts>), Error> {
+pub async fn snapshot(conn: &mut PgConnection, event: &EventId) -> Result<(i64, PackedSeats, Vec<AreaCounts>), Error> {
     let row = sqlx::query!(
         r#"select version,
                   (select coalesce(array_agg(state order by seat_no), '{}') from seat where event_id = $1)

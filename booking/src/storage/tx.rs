@@ -16,6 +16,10 @@ use crate::error::Error;
 /// How often the whole of a transaction is tried.
 const TRIES: u32 = 4;
 
+const BEGIN: &str = "begin";
+/// Several reads that must show one moment.
+const SNAPSHOT: &str = "begin isolation level repeatable read read only";
+
 /// What runs inside: a future that borrows the connection.
 pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
 
@@ -29,11 +33,31 @@ where
     T: Send + 'static,
     F: for<'c> Fn(&'c mut PgConnection) -> Work<'c, T> + Send + Sync + 'static,
 {
+    begun_by(BEGIN, pool, work).await
+}
+
+/// Runs reads that must show one moment: between two statements nothing seems to happen.
+///
+/// # Errors
+/// See [`in_tx`].
+pub async fn in_snapshot<T, F>(pool: &PgPool, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: for<'c> Fn(&'c mut PgConnection) -> Work<'c, T> + Send + Sync + 'static,
+{
+    begun_by(SNAPSHOT, pool, work).await
+}
+
+async fn begun_by<T, F>(begin: &'static str, pool: &PgPool, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: for<'c> Fn(&'c mut PgConnection) -> Work<'c, T> + Send + Sync + 'static,
+{
     let pool = pool.clone();
     let task = async move {
         let mut tries = 1;
         loop {
-            match once(&pool, &work).await {
+            match once(begin, &pool, &work).await {
                 Err(error) if error.is_conflict() && tries < TRIES => {
                     tracing::debug!(tries, %error, "the transaction is tried again");
                     tokio::time::sleep(pause(tries)).await;
@@ -47,14 +71,14 @@ where
     done.unwrap_or_else(|panic| Err(Error::internal("a transaction panicked", panic)))
 }
 
-async fn once<T, F>(pool: &PgPool, work: &F) -> Result<T, Error>
+async fn once<T, F>(begin: &'static str, pool: &PgPool, work: &F) -> Result<T, Error>
 where
     F: for<'c> Fn(&'c mut PgConnection) -> Work<'c, T>,
 {
     let mut stale = 0;
     loop {
         let mut conn = pool.acquire().await?;
-        match run(&mut conn, work).await {
+        match run(begin, &mut conn, work).await {
             Ok(done) => return done,
             // The server went away while the connection lay in the pool; nothing was done on it yet.
             Err(sqlx::Error::Io(_)) if stale < pool.options().get_max_connections() => stale += 1,
@@ -64,11 +88,11 @@ where
 }
 
 /// Runs `work` between begin and commit; the outer error is that there was no begin.
-async fn run<T, F>(conn: &mut PgConnection, work: &F) -> Result<Result<T, Error>, sqlx::Error>
+async fn run<T, F>(begin: &'static str, conn: &mut PgConnection, work: &F) -> Result<Result<T, Error>, sqlx::Error>
 where
     F: for<'c> Fn(&'c mut PgConnection) -> Work<'c, T>,
 {
-    let mut tx = conn.begin().await?;
+    let mut tx = conn.begin_with(begin).await?;
     let done = work(&mut tx).await;
     let end = if done.is_ok() { tx.commit().await } else { tx.rollback().await };
     Ok(match (done, end) {

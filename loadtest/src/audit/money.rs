@@ -25,7 +25,7 @@ pub(super) fn check(books: &Books, ledger: Option<&ProviderLedger>) -> Finding {
     }
     finding.checked("confirmed bookings", confirmed);
     for (currency, amount) in taken {
-        finding.checked(format!("{currency} in minor units"), amount.max(0) as usize);
+        finding.checked(format!("minor units of {currency}"), amount.max(0) as usize);
     }
     match ledger {
         Some(ledger) => check_ledger(&mut finding, books, ledger),

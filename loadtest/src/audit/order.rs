@@ -1,7 +1,9 @@
 //! Invariant 6: among fans who were there all the time, whoever joined first was called first.
 //!
-//! The order of joining is the score, the order of calling the number of the call. A fan that still
-//! waits counts too: it must not stand before anyone who was called well before its last answer.
+//! The order of joining is the score. The order of calling is its time, and for calls of one moment
+//! the number of the call: numbers alone start anew when a line's store has lost everything. A fan
+//! that still waits counts too: nobody who joined later may have been called well before its last
+//! answer.
 
 use super::facts::Facts;
 use super::fans::FanTrace;
@@ -34,9 +36,9 @@ pub(super) fn check(facts: &Facts) -> Finding {
     finding
 }
 
-/// The number of the call, else its time.
-fn called(fan: &FanTrace) -> Option<i64> {
-    fan.called_seq.map(|seq| seq as i64).or(fan.called_at_us)
+/// When a fan was called, in an order that is total.
+fn called(fan: &FanTrace) -> Option<(i64, u64)> {
+    Some((fan.called_at_us?, fan.called_seq.unwrap_or(0)))
 }
 
 fn check_scores(finding: &mut Finding, present: &[(u64, &FanTrace)]) {
@@ -50,17 +52,14 @@ fn check_scores(finding: &mut Finding, present: &[(u64, &FanTrace)]) {
 
 /// In the order of joining, calls may only rise.
 fn check_called(finding: &mut Finding, present: &[(u64, &FanTrace)]) {
-    let numbered = present.iter().all(|(_, fan)| called(fan).is_none() || fan.called_seq.is_some());
-    let mut latest: Option<(u64, i64)> = None;
+    let mut latest: Option<(u64, (i64, u64))> = None;
     for (number, fan) in present {
-        // Either all by number or all by time: the two do not compare.
-        let Some(at) = (if numbered { fan.called_seq.map(|seq| seq as i64) } else { fan.called_at_us }) else {
-            continue;
-        };
+        let Some(at) = called(fan) else { continue };
         match latest {
             Some((other, before)) if before > at => {
+                let early_s = (before.0 - at.0) as f64 / 1e6;
                 finding.breach(|| {
-                    format!("fan {number} joined after fan {other} and was called before it ({at} before {before})")
+                    format!("fan {number} joined after fan {other} and was called {early_s:.3} s before it")
                 });
             }
             _ => latest = Some((*number, at)),
@@ -129,6 +128,15 @@ mod tests {
         assert!(finding(vec![fan(1.0, None), fan(2.0, Some(1))]).is_broken());
         let just_now = FanTrace { last_seen_wall_us: Some(3_000_000), ..fan(1.0, None) };
         assert!(!finding(vec![just_now, fan(2.0, Some(1))]).is_broken(), "gateways show the line with a delay");
+    }
+
+    #[test]
+    fn numbers_decide_only_within_one_moment() {
+        let restarted = FanTrace { called_seq: Some(1), ..fan(2.0, Some(9)) };
+        assert!(!finding(vec![fan(1.0, Some(8)), restarted]).is_broken(), "numbers that began anew");
+        let same = |score, seq| FanTrace { called_at_us: Some(5), ..fan(score, Some(seq)) };
+        assert!(!finding(vec![same(1.0, 1), same(2.0, 2)]).is_broken());
+        assert!(finding(vec![same(1.0, 2), same(2.0, 1)]).is_broken());
     }
 
     #[test]

@@ -162,8 +162,10 @@ fn a_line_that_runs_wild_is_caught() {
             s.record(2, Kind::Poll).called_at = at;
         }),
         (ORDER, "the second is called first", |s| {
-            s.record(1, Kind::Poll).called_seq = Some(2);
-            s.record(2, Kind::Poll).called_seq = Some(1);
+            let (first, second) =
+                (s.record(1, Kind::Poll).called_at.clone(), s.record(2, Kind::Poll).called_at.clone());
+            s.record(1, Kind::Poll).called_at = second;
+            s.record(2, Kind::Poll).called_at = first;
         }),
         (ORDER, "two with one score", |s| {
             for record in s.records.iter_mut().filter(|record| record.fan == 2) {

@@ -195,8 +195,8 @@ fn banner(ready: &Ready, seconds: Option<u64>) -> String {
 
   Stand in line with it    {gateway}/events/demo-arena
   No line here             {gateway}/events/demo-club
-  The sale, live           curl -H 'Authorization: Bearer {token}' {control}/control/sales/demo
-  Console login            {token}  (control API at {control})
+  Steer the sale           {control}/#{token}
+  Console login            {token}  (or open the link above, which carries it)
   Metrics                  {control}/metrics
   Files and logs           {dir}
 

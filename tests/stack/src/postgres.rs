@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cache::{Entry, Key, copy_tree};
 use crate::error::{Result, StackError};
@@ -22,6 +22,8 @@ use crate::workdir::Workdir;
 /// The role, and the database it starts with.
 const ROLE: &str = "usher";
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long the children of a killed server may outlive it.
+const ORPHANS_GO_WITHIN: Duration = Duration::from_secs(10);
 const PORT_TRIES: u32 = 5;
 /// The caller's own client settings have no say in a private server.
 const CLIENT_SETTINGS: &[&str] = &[
@@ -90,9 +92,20 @@ impl Postgres {
     /// # Errors
     /// When it does not come up.
     pub fn up(&self) -> Result<u32> {
-        let pid = self.node.spawn()?;
-        self.node.wait_until(READY_WITHIN, || self.takes_connections(pid))?;
-        Ok(pid)
+        let deadline = Instant::now() + ORPHANS_GO_WITHIN;
+        loop {
+            let pid = self.node.spawn()?;
+            match self.node.wait_until(READY_WITHIN, || self.takes_connections(pid)) {
+                Ok(()) => return Ok(pid),
+                // The children of a killed server take a moment to notice, and hold its memory until then.
+                Err(StackError::Exited { tail, .. })
+                    if tail.contains("pre-existing shared memory block") && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
     }
 
     /// The URL of the database `usher`.

@@ -1,8 +1,12 @@
-//! The document that says where everything is: one JSON object, printed when all is ready.
+//! The document that says where everything is: one JSON object, printed when all is ready, and kept beside the logs
+//! as `ready.json`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::configuration::write_private;
+use crate::error::{Result, StackError};
 
 /// Where the parts of a running stack are, and how to get in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,23 @@ pub struct Ready {
     pub dir: PathBuf,
     /// The processes as they were started.
     pub pids: Pids,
+}
+
+impl Ready {
+    /// The document on one line.
+    ///
+    /// # Errors
+    /// When the directory's name is no text.
+    pub fn line(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|problem| StackError::Answer {
+            doing: "writing the ready document".to_owned(),
+            answer: problem.to_string(),
+        })
+    }
+
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        write_private(file, &(self.line()? + "\n"))
+    }
 }
 
 /// Process numbers by role.

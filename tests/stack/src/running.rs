@@ -1,7 +1,7 @@
 //! The stack itself: everything started in order, watched until ready, stopped together.
 //!
-//! Order: Postgres (on a prepared copy), Redis and the payment provider at once; then booking nodes and gateways at
-//! once, since each asks for the other. Stopping goes the other way.
+//! Order: Postgres (on a prepared copy), Redis and the payment provider at once; then the gateways, then the booking
+//! nodes, which ask the gateways for the keys of passes. Stopping goes the other way.
 
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -69,6 +69,7 @@ impl Stack {
             create_sale(&gateways, &secrets, &sale, options)?;
         }
         let ready = describe(&workdir, &secrets, &gateways, &bookings, &psp, &redis, &postgres)?;
+        ready.write(&workdir.path().join("ready.json"))?;
         Ok(Stack { gateways, bookings, psp, redis, postgres, ready, workdir })
     }
 

@@ -89,11 +89,14 @@ pub(crate) fn start_nodes(
             gateways.push(Server { node, ports: *ports, health: "/readyz" });
         }
         drop((held_gateways, held_bookings));
-        for server in bookings.iter().chain(&gateways) {
-            server.node.spawn()?;
-        }
-        for server in bookings.iter().chain(&gateways) {
-            server.wait_ready()?;
+        // Gateways first: a booking node asks them for the keys of passes as soon as it starts.
+        for servers in [&gateways, &bookings] {
+            for server in servers {
+                server.node.spawn()?;
+            }
+            for server in servers {
+                server.wait_ready()?;
+            }
         }
         Ok((gateways, bookings))
     })

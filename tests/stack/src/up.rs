@@ -76,7 +76,7 @@ pub(crate) async fn up(arguments: UpArguments) -> anyhow::Result<ExitCode> {
     let Some(stack) = start(arguments.options(1, Pace::default()), &mut stop).await? else {
         return Ok(ExitCode::FAILURE);
     };
-    let line = serde_json::to_string(stack.ready()).context("writing the ready document")?;
+    let line = stack.ready().line()?;
     let mut out = std::io::stdout();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("printing the ready document")?;
     tokio::select! {

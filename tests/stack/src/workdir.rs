@@ -33,7 +33,10 @@ impl Workdir {
     pub fn temporary() -> Result<Arc<Workdir>> {
         let owner = Owner::of_postgres()?;
         let path = new_temporary(owner)?;
-        let guard = Guard::start(&path)?;
+        let guard = Guard::start(&path).inspect_err(|_| {
+            // Nobody else will.
+            let _ = std::fs::remove_dir(&path);
+        })?;
         guard.remove_in_the_end(&path);
         Ok(Arc::new(Workdir { path, owner, guard, _lock: None }))
     }

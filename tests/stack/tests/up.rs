@@ -142,20 +142,21 @@ fn the_second_start_is_ready_within_three_seconds() {
     first.ready();
     first.signal(Signal::TERM);
     first.wait();
-    // Other tests share the cores, so the best of a few counts.
-    let best = (0..3)
-        .map(|_| {
-            let mut again = Launcher::start(&[]);
-            let (ready, took) = again.ready();
-            again.signal(Signal::INT);
-            assert!(again.wait().success());
-            nothing_left(&ready);
-            took
-        })
-        .min()
-        .unwrap();
-    eprintln!("ready after {best:?}");
-    assert!(best < Duration::from_secs(3), "the quickest start took {best:?}");
+    // Other tests share the cores, so one of a few must make it.
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let mut again = Launcher::start(&[]);
+        let (ready, time) = again.ready();
+        again.signal(Signal::INT);
+        assert!(again.wait().success());
+        nothing_left(&ready);
+        took.push(time);
+        if time < Duration::from_secs(3) {
+            eprintln!("ready after {took:?}");
+            return;
+        }
+    }
+    panic!("no start within 3 s: {took:?}");
 }
 
 #[test]

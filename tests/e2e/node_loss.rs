@@ -100,7 +100,7 @@ async fn fans_go_on_when_nodes_are_killed() {
     let settings = settings.map(|setting| Setting::Booking(setting.to_owned())).to_vec();
     let options =
         StackOptions { gateways: 2, bookings: 2, fixture: Fixture::Demo, pace, settings, ..StackOptions::default() };
-    let world = Arc::new(tokio::task::spawn_blocking(|| World::start(&options)).await.unwrap());
+    let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&options)).await.unwrap());
     let plan: Value = world.get("/v1/events/demo-arena/plan").send().await.unwrap().json().await.unwrap();
     let seats: Arc<Vec<String>> = Arc::new(
         plan["zones"]

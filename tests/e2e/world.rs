@@ -9,7 +9,7 @@ use stack::{Fixture, Pace, Ready, Stack, StackOptions};
 
 /// A running stack and a client that keeps no cookies and follows nothing.
 pub struct World {
-    pub stack: Stack,
+    pub stack: Arc<Stack>,
     pub client: Client,
 }
 
@@ -21,6 +21,11 @@ pub struct Inside {
 
 impl World {
     pub fn start(options: &StackOptions) -> Self {
+        Self::of(Arc::new(Stack::up(options).unwrap()))
+    }
+
+    /// Each test has a runtime of its own, so it needs connections of its own.
+    fn of(stack: Arc<Stack>) -> Self {
         // The first test of the process installs it; for the others it is there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -28,21 +33,19 @@ impl World {
             .timeout(Duration::from_secs(20))
             .build()
             .unwrap();
-        let stack = Stack::up(options).unwrap();
         Self { stack, client }
     }
 
     /// The stack that tests share who harm nothing: two of each, a line that is faster than any test.
     pub fn shared() -> Arc<Self> {
-        static WORLD: OnceLock<Arc<World>> = OnceLock::new();
-        WORLD
-            .get_or_init(|| {
-                let pace = Pace { rate_per_min: 60_000.0, burst: 1_000, max_inside: 5_000 };
-                let options =
-                    StackOptions { gateways: 2, bookings: 2, fixture: Fixture::Demo, pace, ..StackOptions::default() };
-                Arc::new(World::start(&options))
-            })
-            .clone()
+        static STACK: OnceLock<Arc<Stack>> = OnceLock::new();
+        let stack = STACK.get_or_init(|| {
+            let pace = Pace { rate_per_min: 60_000.0, burst: 1_000, max_inside: 5_000 };
+            let options =
+                StackOptions { gateways: 2, bookings: 2, fixture: Fixture::Demo, pace, ..StackOptions::default() };
+            Arc::new(Stack::up(&options).unwrap())
+        });
+        Arc::new(Self::of(stack.clone()))
     }
 
     pub fn ready(&self) -> &Ready {

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -69,6 +70,48 @@ pub struct Limits {
     pub headers_max: usize,
     /// Longest request body in bytes.
     pub body_max_bytes: u64,
+    /// Time for a whole request head, in milliseconds: from its first byte, or from the connection's beginning.
+    pub head_timeout_ms: u64,
+    /// How long a connection may be idle between two requests, in milliseconds.
+    pub keepalive_ms: u64,
+    /// Requests after which a connection is closed.
+    pub requests_per_connection: u32,
+    /// Longest pause within a request's body, in milliseconds; after as long, the slowest rate counts.
+    pub body_idle_ms: u64,
+    /// Slowest request body, in bytes per second.
+    pub body_min_per_s: u64,
+    /// How long a client may take nothing of its answer, in milliseconds.
+    pub write_idle_ms: u64,
+    /// Connections that one address may hold (IPv6: one /64); 0 counts nobody, as do trusted proxies before us.
+    pub connections_per_address: u32,
+}
+
+impl Limits {
+    /// Time for a whole request head.
+    pub fn head_timeout(&self) -> Duration {
+        Duration::from_millis(self.head_timeout_ms)
+    }
+
+    /// How long a connection may be idle between two requests.
+    pub fn keepalive(&self) -> Duration {
+        Duration::from_millis(self.keepalive_ms)
+    }
+
+    /// Longest pause within a request's body.
+    pub fn body_idle(&self) -> Duration {
+        Duration::from_millis(self.body_idle_ms)
+    }
+
+    /// How long a client may take nothing of its answer.
+    pub fn write_idle(&self) -> Duration {
+        Duration::from_millis(self.write_idle_ms)
+    }
+
+    /// Whether a body of which `bytes` came in `elapsed` is slower than allowed.
+    pub fn is_too_slow(&self, bytes: u64, elapsed: Duration) -> bool {
+        let expected = u128::from(self.body_min_per_s) * elapsed.as_millis() / 1_000;
+        elapsed > self.body_idle() && u128::from(bytes) < expected
+    }
 }
 
 impl Default for Limits {
@@ -83,6 +126,13 @@ impl Default for Limits {
             head_max_bytes: 16 * 1024,
             headers_max: 64,
             body_max_bytes: 1024 * 1024,
+            head_timeout_ms: 5_000,
+            keepalive_ms: 60_000,
+            requests_per_connection: 1_000,
+            body_idle_ms: 10_000,
+            body_min_per_s: 1_000,
+            write_idle_ms: 10_000,
+            connections_per_address: 1_000,
         }
     }
 }
@@ -138,6 +188,20 @@ impl Config {
         }
         if !self.health_path.starts_with('/') {
             bail!("health_path: must start with '/'");
+        }
+        let limits = &self.limits;
+        for (name, ms) in [
+            ("head_timeout_ms", limits.head_timeout_ms),
+            ("keepalive_ms", limits.keepalive_ms),
+            ("body_idle_ms", limits.body_idle_ms),
+            ("write_idle_ms", limits.write_idle_ms),
+        ] {
+            if !(100..=600_000).contains(&ms) {
+                bail!("limits.{name}: must be from 100 to 600000");
+            }
+        }
+        if limits.requests_per_connection == 0 {
+            bail!("limits.requests_per_connection: must be at least 1");
         }
         if !(10..=1_000).contains(&self.line.tick_ms) {
             bail!("line.tick_ms: must be from 10 to 1000");
@@ -212,14 +276,22 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/gateway.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        assert_eq!(example["limits"].as_table().unwrap().len(), 9, "every limit is shown");
+        assert_eq!(example["limits"].as_table().unwrap().len(), 16, "every limit is shown");
         assert_eq!(example["line"].as_table().unwrap().len(), 3, "every time is shown");
         assert_eq!(example.len(), 13, "every key is shown");
     }
 
     #[test]
+    fn a_body_is_too_slow_only_after_a_while() {
+        let limits = Limits { body_idle_ms: 10_000, body_min_per_s: 1_000, ..Limits::default() };
+        assert!(!limits.is_too_slow(1, Duration::from_secs(10)));
+        assert!(limits.is_too_slow(10_999, Duration::from_secs(11)));
+        assert!(!limits.is_too_slow(11_000, Duration::from_secs(11)));
+    }
+
+    #[test]
     fn unknown_keys_and_bad_values_refuse_to_start() {
-        for bad in ["nonsense=1", "limits.nonsense=1", "line.tick_ms=5", "listen.x=1", "upstreams=[]", "lonely"] {
+        for bad in ["nonsense=1", "limits.nonsense=1", "line.tick_ms=5", "limits.keepalive_ms=1", "listen.x=1", "upstreams=[]", "lonely"] {
             assert!(load(&[bad]).is_err(), "{bad}");
         }
         let message = format!("{:#}", load(&["limits.nonsense=1"]).unwrap_err());

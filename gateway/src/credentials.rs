@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
-use queue_token::{Keyring, Pass, Place, SaleId, TokenError};
+use queue_token::{Keyring, Pass, Place, SaleId, TokenError, VisitorId};
 
 /// Most passes remembered; when full the map starts anew.
 const CACHE_MAX: usize = 65_536;
@@ -131,6 +131,13 @@ impl Credentials {
         Ok(held)
     }
 
+    /// Every remembered pass of a sale that is live: visitor and expiry in milliseconds.
+    pub fn live_passes(&self, sale: &SaleId, now_s: u64) -> Vec<(VisitorId, u64)> {
+        let Ok(passes) = self.passes.read() else { return Vec::new() };
+        let live = passes.values().filter(|held| held.pass.sale == *sale && held.pass.expires_at_s > now_s);
+        live.map(|held| (held.pass.visitor, held.pass.expires_at_s * 1000)).collect()
+    }
+
     /// Forgets every remembered pass; the keys have changed.
     pub fn forget_all(&self) {
         if let Ok(mut passes) = self.passes.write() {
@@ -183,7 +190,7 @@ pub fn place<'a>(
 mod tests {
     use super::*;
     use http::HeaderValue;
-    use queue_token::{KeyringFile, PassId, VisitorId};
+    use queue_token::{KeyringFile, PassId};
 
     const NOW_S: u64 = 1_800_000_000;
 

@@ -25,6 +25,7 @@ pub mod bounds;
 pub mod config;
 pub mod control;
 pub mod credentials;
+pub mod edge;
 pub mod forwarded;
 pub mod keys;
 pub mod limits;

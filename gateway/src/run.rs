@@ -32,7 +32,8 @@ pub fn run(config: Config) -> Result<()> {
     let prometheus = telemetry::init_metrics()?;
     let config = Arc::new(config);
     let keys = Arc::new(Keys::load(&config.keys_file)?);
-    let rooms = Arc::new(Rooms::default());
+    let credentials = Arc::new(Credentials::default());
+    let rooms = Arc::new(Rooms::new(credentials.clone()));
     let limits = Arc::new(ClientLimits::new(&config.limits));
     let control = Control::bind(&config, rooms.clone(), prometheus)?;
     // The proxy library retries a taken port for half a minute and then lives on without it: find out now.
@@ -60,7 +61,7 @@ pub fn run(config: Config) -> Result<()> {
     server.add_service(balancer);
     server.add_service(background_service("control", control));
 
-    let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials: Credentials::default(), limits });
+    let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials, limits });
     let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, Proxy { gate, balancer: nodes });
     proxy.add_listener(
         ListenerConfig::tcp(config.listen.to_string())

@@ -12,6 +12,7 @@ local function admit(keys, args)
     return { -1, -1, -1, -1, -1 }
   end
   local now_ms = math.floor(now_us / 1000)
+  notice_change(k, s, now_us)
   refill(s, now_us)
 
   local unclaimed = redis.call('ZRANGEBYSCORE', k.called, '-inf', now_ms - 1, 'LIMIT', 0, EXPIRE_MAX)

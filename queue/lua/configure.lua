@@ -3,11 +3,14 @@
 --       loss, else '0'), settings (JSON, opaque here), state, opens_at_us (0 = none), rate_milli, burst, max_inside,
 --       pass_ttl_ms, claim_window_ms
 -- Reply: { 'ok' | 'conflict', version }
--- Cost: O(1). The bucket is first brought to now at the old rate, so a change of rate mints nothing for the past.
+-- Cost: O(1). A sale brought back after a loss starts to regroup. The bucket is first brought to now at the old rate, so a change of rate mints nothing for the past.
 local function configure(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local s = load_state(k)
   local current = s and s.version or 0
+  if s then
+    notice_change(k, s, now_us)
+  end
   if args[2] ~= '' and tonumber(args[2]) ~= current then
     return { 'conflict', current }
   end
@@ -28,7 +31,11 @@ local function configure(keys, args)
     'bucket_units', whole(units), 'bucket_us', whole(now_us))
   if not s then
     redis.call('HSET', k.state, 'last_score', '0', 'seq', '0', 'joined', '0', 'called', '0', 'claimed', '0',
-      'departed', '0', 'expired', '0')
+      'departed', '0', 'expired', '0', 'run_id', run_id(), 'gen', whole(now_us), 'calm_until_us', '0',
+      'whole_at_us', '0')
+    if args[4] == '1' then
+      regroup(k, {}, now_us, 'emptied')
+    end
   end
   redis.call('DEL', k.ranks)
   return { 'ok', version }

@@ -8,6 +8,7 @@ local function join(keys, args)
   local s = load_state(k)
   local closed = s and (s.state == 'closed' or s.state == 'sold_out')
   if s then
+    notice_change(k, s, now_us)
     refill(s, now_us)
   end
   local replies, joined, called = {}, 0, 0

@@ -29,6 +29,11 @@ local PRESENCE_MS = 10000
 local CALL_MAX = 1000
 local AWAY_MAX = 1000
 local EXPIRE_MAX = 1000
+-- After a loss nobody is called for this long, so that those near the front, who ask at least this often, are back in
+-- the line before anybody is called; and for WHOLE_US every poll is presence, until the line is whole again: twice
+-- the longest poll interval.
+local CALM_US = 5000000
+local WHOLE_US = 140000000
 -- How long used-up places are remembered, and silent ones kept: the life of a place token.
 local PLACE_LIFE_MS = 86400000
 
@@ -54,7 +59,7 @@ end
 -- The numbers of the state hash that a decision needs; nil when the sale is unknown here.
 local function load_state(k)
   local f = redis.call('HMGET', k.state, 'version', 'state', 'opens_at_us', 'rate_milli', 'burst', 'max_inside',
-    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq')
+    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us')
   if not f[1] then
     return nil
   end
@@ -62,23 +67,54 @@ local function load_state(k)
     version = tonumber(f[1]), state = f[2], opens_at_us = tonumber(f[3]), rate_milli = tonumber(f[4]),
     burst = tonumber(f[5]), max_inside = tonumber(f[6]), pass_ttl_ms = tonumber(f[7]),
     claim_window_ms = tonumber(f[8]), last_score = tonumber(f[9]), bucket_units = tonumber(f[10]),
-    bucket_us = tonumber(f[11]), seq = tonumber(f[12]),
+    bucket_us = tonumber(f[11]), seq = tonumber(f[12]), run_id = f[13], calm_until_us = tonumber(f[14]),
   }
+end
+
+-- Which process this is: another one after a restart, a restored dump or a failover.
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
+-- Begins to regroup: what is held here may be older than what visitors were told. The generation tells gateways.
+local function regroup(k, s, now_us, why)
+  s.run_id, s.calm_until_us, s.bucket_units = run_id(), now_us + CALM_US, 0
+  redis.call('HSET', k.state, 'run_id', s.run_id, 'gen', whole(now_us), 'calm_until_us', whole(s.calm_until_us),
+    'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us))
+  redis.call('DEL', k.ranks)
+  redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'regroup', 'us', whole(now_us), 'why', why)
+end
+
+-- Notices that another process wrote here last. Asked before anybody is called, so that no call is made from a line
+-- that may have lost its front.
+local function notice_change(k, s, now_us)
+  if s.run_id ~= run_id() then
+    regroup(k, s, now_us, 'restart or failover')
+  end
+end
+
+-- Whether calling rests. A clock that steps back prolongs nothing.
+local function is_calm(s, now_us)
+  return now_us < s.calm_until_us and s.calm_until_us - now_us <= CALM_US
 end
 
 -- Whether visitors are called at this time.
 local function is_open(s, now_us)
+  if is_calm(s, now_us) then
+    return false
+  end
   return s.state == 'open' or (s.state == 'scheduled' and s.opens_at_us > 0 and now_us >= s.opens_at_us)
 end
 
--- Brings the bucket to now. It only fills while the sale is open, so a scheduled one earns nothing for the time
--- before its opening; a clock that steps back fills nothing and does not stall the clock that follows.
+-- Brings the bucket to now. It only fills while the sale is open, so nothing is earned for the time before a scheduled
+-- opening or for the calm after a loss; a clock that steps back fills nothing and does not stall the clock that follows.
 local function refill(s, now_us)
   local dt = now_us - s.bucket_us
   if dt < 0 then dt = 0 end
   if dt > MAX_DT_US then dt = MAX_DT_US end
   if is_open(s, now_us) then
     if s.state == 'scheduled' then dt = math.min(dt, now_us - s.opens_at_us) end
+    if now_us >= s.calm_until_us then dt = math.min(dt, now_us - s.calm_until_us) end
     s.bucket_units = math.min(s.burst * PERMIT, s.bucket_units + dt * s.rate_milli)
   end
   s.bucket_us = now_us

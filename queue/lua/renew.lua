@@ -14,7 +14,7 @@ local function renew(keys, args)
     if s then
       local known = standing(k, visitor)
       if known[1] == 'inside' or (known[1] == 'unknown' and shown_ms > now_ms) then
-        until_ms = math.max(known[3], now_ms + s.pass_ttl_ms)
+        until_ms = math.max(known[3], shown_ms, now_ms + s.pass_ttl_ms)
         redis.call('ZADD', k.inside, whole(until_ms), visitor)
       end
     end

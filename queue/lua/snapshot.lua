@@ -2,14 +2,15 @@
 -- ARGV: now, how old a published snapshot may be (ms), ranks of the head (exact), points of the tail,
 --       seconds of admissions within the horizon
 -- Reply: { 'ok', version, settings, now_us, last_score, waiting, near, away, called, inside, joined, called total,
---          claimed, departed, expired, horizon (score, 0 = everybody waiting is within), head, tail, step }
+--          claimed, departed, expired, horizon (score, 0 = everybody waiting is within), head, tail, step, generation,
+--          calm until (us), whole at (us) }
 --        or { 'absent' }. head: scores of the first ranks, joined by commas. tail: the scores at ranks
 --        #head + step, #head + 2 * step ... joined by commas.
 -- Cost: O(head + tail * log n) when due, O(1) otherwise. Also forgets what is older than a place can be.
 local function snapshot(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
-    'departed', 'expired', 'rate_milli')
+    'departed', 'expired', 'rate_milli', 'gen', 'calm_until_us', 'whole_at_us')
   if not f[1] then
     return { 'absent' }
   end
@@ -56,6 +57,7 @@ local function snapshot(keys, args)
     'ok', tonumber(f[1]), f[2], now_us, tonumber(f[3]), waiting, redis.call('ZCARD', k.near),
     redis.call('ZCARD', k.away), redis.call('ZCARD', k.called), redis.call('ZCARD', k.inside), tonumber(f[4]),
     tonumber(f[5]), tonumber(f[6]), tonumber(f[7]), tonumber(f[8]), tonumber(horizon), head, tail, tonumber(step),
+    tonumber(f[10]), tonumber(f[11]), tonumber(f[12]),
   }
 end
 

@@ -29,6 +29,12 @@ pub struct Snapshot {
     pub horizon: Option<Score>,
     /// Where a score stands in the line.
     pub ranks: Ranks,
+    /// Rises whenever Redis may have lost something: emptied, restarted, restored or failed over.
+    pub generation: u64,
+    /// Until when nobody is called after a loss, in microseconds of the Redis server's clock; 0 when there was none.
+    pub calm_until_us: u64,
+    /// Until when every poll is presence after a loss, so that the line becomes whole again; 0 when there was none.
+    pub whole_at_us: u64,
 }
 
 /// How many are where, and how many ever were.
@@ -149,6 +155,9 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
         numbers,
         horizon: (horizon > Score::default()).then_some(horizon),
         ranks: Ranks::new(scores(16)?, scores(17)?, number(18)?, numbers.waiting),
+        generation: number(19)?,
+        calm_until_us: number(20)?,
+        whole_at_us: number(21)?,
     }))
 }
 

@@ -55,7 +55,10 @@ fn a_flawless_line_keeps_every_promise() {
 #[test]
 fn every_broken_promise_is_named() {
     let breaks_none: Vec<_> = Flaw::ALL.into_iter().filter(|flaw| BROKEN.iter().all(|(f, _)| f != flaw)).collect();
-    assert_eq!(breaks_none, [Flaw::StallsAfterStepBack, Flaw::ClaimTwiceProlongs, Flaw::OverTooLate]);
+    assert_eq!(
+        breaks_none,
+        [Flaw::StallsAfterStepBack, Flaw::ClaimTwiceProlongs, Flaw::OverTooLate, Flaw::CallsAtOnceAfterLoss]
+    );
     for (flaw, rule) in BROKEN {
         let mut subject = Modelled::new(Model::with(flaw));
         let profiles = [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES];
@@ -182,7 +185,9 @@ fn scores_and_order_outlive_a_flush() {
         let scattered: Vec<_> = places.iter().rev().step_by(2).chain(places.iter().step_by(2)).copied().collect();
         line.seen(&sale, &scattered, at(earlier_us)).await.expect("back in line");
         line.configure(&sale, &settings, None, Expect::Version(1), at(earlier_us)).await.expect("opened");
-        line.admit(&sale, at(earlier_us + 1_000_000)).await.expect("a tick");
+        let calm = line.admit(&sale, at(earlier_us + 1_000_000)).await.expect("a tick");
+        assert_eq!(calm.called, 0, "nobody is called before those at the front had time to come back");
+        line.admit(&sale, at(earlier_us + 5_200_000)).await.expect("a tick");
         let mut turns = Vec::new();
         for visitor in crowd(0..90) {
             if let Standing::Called { turn, .. } = line.depart(&sale, visitor, at(earlier_us)).await.expect("asked") {

@@ -10,5 +10,6 @@ mod bad_input;
 mod buyer_journey;
 mod last_seats;
 mod node_loss;
+mod redis_loss;
 mod waiting_room;
 mod world;

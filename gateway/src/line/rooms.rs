@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use http::Method;
 use queue::configure::Expect;
-use queue::{Clock, Line, LineError, Settings};
+use queue::{Clock, Line, LineError, Settings, renew};
 use queue_token::SaleId;
 use tokio::runtime::Handle;
 
+use crate::credentials::Credentials;
 use crate::line::room::SaleRoom;
 use crate::line::view::{View, parse_time_us};
 use crate::telemetry;
@@ -18,14 +19,20 @@ use crate::telemetry;
 const SNAPSHOT_AGE_MS: u64 = 400;
 
 /// The rooms, by sale.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rooms {
+    credentials: Arc<Credentials>,
     rooms: ArcSwap<HashMap<SaleId, Arc<SaleRoom>>>,
     opening: tokio::sync::Mutex<()>,
     line: OnceLock<(Line, Handle)>,
 }
 
 impl Rooms {
+    /// No rooms yet. The credentials know which passes are live, when Redis has forgotten.
+    pub fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials, rooms: ArcSwap::default(), opening: tokio::sync::Mutex::default(), line: OnceLock::new() }
+    }
+
     /// Hands over the connection and the runtime in which rooms live. Once.
     pub fn connect(&self, line: Line, runtime: Handle) {
         // The jobs connect once; a second connection would change nothing.
@@ -87,6 +94,9 @@ impl Rooms {
         metrics::gauge!("usher_gateway_waiting", "sale" => sale.to_string()).set(snapshot.numbers.waiting as f64);
         metrics::gauge!("usher_gateway_inside", "sale" => sale.to_string()).set(snapshot.numbers.inside as f64);
         let before = room.view();
+        if before.as_ref().is_some_and(|before| before.snapshot.generation != snapshot.generation) {
+            self.restore_inside(&room);
+        }
         room.set_view(View::new(snapshot, before.as_deref(), telemetry::now_ms()));
         Ok(true)
     }
@@ -111,6 +121,23 @@ impl Rooms {
             Ok(_) | Err(LineError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Redis may have forgotten who is inside: every live pass that this gateway has seen takes its slot back, so that
+    /// the room that is left is not overestimated once calling begins again.
+    fn restore_inside(&self, room: &Arc<SaleRoom>) {
+        let passes = self.credentials.live_passes(&room.id, telemetry::now_s());
+        tracing::warn!(sale = %room.id, passes = passes.len(), "the line may have lost something; regrouping");
+        let (Some((_, runtime)), room) = (self.line.get(), room.clone()) else { return };
+        runtime.spawn(async move {
+            for batch in passes.chunks(renew::BATCH_MAX) {
+                let renewed = room.line().renew(&room.id, batch, Clock::Server).await;
+                if let Err(error) = room.note(renewed) {
+                    tracing::warn!(%error, "live passes could not take their slots back");
+                    return;
+                }
+            }
+        });
     }
 
     async fn open(&self, sale: &SaleId) -> Arc<SaleRoom> {

@@ -1,7 +1,7 @@
 //! What a snapshot means for fans: the sale's state now, a position, an estimate, when to ask again. Pure.
 
 use queue::SaleState;
-use queue::snapshot::Snapshot;
+use queue::snapshot::{Ranks, Snapshot};
 use queue_token::Score;
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub struct View {
     pub outflow_per_min: Option<f64>,
     /// This gateway's clock when the snapshot came, in milliseconds.
     pub received_ms: u64,
+    /// The rank table and horizon that fans are told from: the snapshot's, or, while the line regroups after a loss,
+    /// the last ones from before it, so that nobody's position jumps to the front and back.
+    told: (Ranks, Option<Score>),
     history: Vec<(u64, u64)>,
 }
 
@@ -51,9 +54,13 @@ impl View {
         let span_us = now.0 - first_us;
         let outflow_per_min =
             (span_us >= OUTFLOW_MIN_US).then(|| (now.1 - first_called) as f64 * 60_000_000.0 / span_us as f64);
+        let told = match before {
+            Some(before) if snapshot.at_us < snapshot.whole_at_us => before.told.clone(),
+            _ => (snapshot.ranks.clone(), snapshot.horizon),
+        };
         let opens_at_us = snapshot.settings.opens_at.as_deref().and_then(parse_time_us);
         let guards = Guards::new(&snapshot.settings.hosts, &snapshot.settings.paths);
-        Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, history }
+        Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, told, history }
     }
 
     /// The sale's state at a time of this gateway: a scheduled sale whose time has come is open.
@@ -64,14 +71,30 @@ impl View {
         }
     }
 
-    /// Whether a poll with this score is presence near the front.
+    /// Whether a visitor with this score is near the front and must ask again soon.
     pub fn is_near(&self, score: Score) -> bool {
-        self.snapshot.horizon.is_none_or(|horizon| score <= horizon)
+        self.told.1.is_none_or(|horizon| score <= horizon)
+    }
+
+    /// Whether the line has to hear of a poll with this score: near the front, and from everybody until a line that
+    /// lost something is whole again.
+    pub fn concerns_the_line(&self, score: Score) -> bool {
+        self.is_regrouping() || self.is_near(score)
+    }
+
+    /// Whether the line lost something and is not whole again yet.
+    pub fn is_regrouping(&self) -> bool {
+        self.snapshot.at_us < self.snapshot.whole_at_us
+    }
+
+    /// Whether calling rests until those near the front are back.
+    pub fn is_calm(&self) -> bool {
+        self.snapshot.at_us < self.snapshot.calm_until_us
     }
 
     /// Position in the line, from 1, and how many are behind.
     pub fn position(&self, score: Score) -> (u64, u64) {
-        let position = self.snapshot.ranks.ahead_of(score) + 1;
+        let position = self.told.0.ahead_of(score) + 1;
         (position, self.snapshot.numbers.waiting.saturating_sub(position))
     }
 
@@ -121,7 +144,7 @@ pub fn parse_time_us(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use queue::Settings;
-    use queue::snapshot::{Numbers, Ranks};
+    use queue::snapshot::Numbers;
 
     fn snapshot(at_us: u64, called_total: u64, settings: &str) -> Snapshot {
         let settings: Settings = serde_json::from_str(settings).unwrap();
@@ -133,6 +156,9 @@ mod tests {
             numbers: Numbers { waiting: 5_000, called_total, ..Numbers::default() },
             horizon: Score::new(500),
             ranks: Ranks::new((1..=1000).collect(), vec![], 0, 5_000),
+            generation: 1,
+            calm_until_us: 0,
+            whole_at_us: 0,
         }
     }
 
@@ -183,6 +209,23 @@ mod tests {
             let s = view.poll_s(100_000, false, 1, jitter);
             assert!((51..=69).contains(&s), "{s}");
         }
+    }
+
+    #[test]
+    fn a_line_that_lost_something_tells_what_it_knew() {
+        let before = View::new(snapshot(1_000_000, 0, OPEN), None, 0);
+        let mut lost = snapshot(2_000_000, 0, OPEN);
+        (lost.generation, lost.calm_until_us, lost.whole_at_us) = (2, 7_000_000, 142_000_000);
+        (lost.ranks, lost.horizon) = (Ranks::new(vec![700], vec![], 0, 1), None);
+        let view = View::new(lost.clone(), Some(&before), 0);
+        let score = |n| Score::new(n).unwrap();
+        assert!(view.is_calm() && view.is_regrouping());
+        assert_eq!(view.position(score(700)).0, 700, "not suddenly the first");
+        assert!(view.concerns_the_line(score(900)) && !view.is_near(score(900)), "heard, but not hurried");
+        lost.at_us = 142_000_000;
+        let whole = View::new(lost, Some(&view), 0);
+        assert_eq!(whole.position(score(700)).0, 1);
+        assert!(!whole.is_regrouping());
     }
 
     #[test]

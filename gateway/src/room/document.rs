@@ -81,7 +81,7 @@ impl PlaceDocument {
 
 /// The sale's state in the document's words.
 pub fn sale_state(room: &SaleRoom, view: &View, now_us: u64) -> &'static str {
-    if room.is_up() { view.state(now_us).as_str() } else { "regrouping" }
+    if room.is_up() && !view.is_calm() { view.state(now_us).as_str() } else { "regrouping" }
 }
 
 /// The document of a visitor. `jitter` is a random number from -1 to 1.
@@ -98,6 +98,8 @@ pub fn place_document(
     let scheduled = view.state(now_us) == SaleState::Scheduled;
     let (word, position, turn) = match state {
         State::Waiting { ahead } => {
+            // A line that is not whole again counts too few.
+            let ahead = ahead.filter(|_| !view.is_regrouping());
             let known = ahead.map(|ahead| ahead + 1).unwrap_or_else(|| view.position(score).0);
             (if scheduled { "pre" } else { "waiting" }, Some(known), None)
         }

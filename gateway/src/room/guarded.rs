@@ -49,7 +49,7 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
 }
 
 fn near(view: &View, held: &HeldPlace) -> PlaceFact {
-    if view.is_near(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }
+    if view.concerns_the_line(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }
 }
 
 /// A live pass goes through; past half its life its slot is prolonged with it.

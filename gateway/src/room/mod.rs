@@ -40,7 +40,7 @@ pub struct Gate {
     /// The sales.
     pub rooms: Arc<Rooms>,
     /// Verified credentials.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// The client limits.
     pub limits: Arc<ClientLimits>,
 }

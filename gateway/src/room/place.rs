@@ -30,7 +30,7 @@ pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
     }
     let facts = Facts {
         pass: false,
-        place: Some(if view.is_near(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }),
+        place: Some(if view.concerns_the_line(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }),
         state: view.state(asked.now_us),
         line_up: room.is_up(),
         outage: view.snapshot.settings.outage,

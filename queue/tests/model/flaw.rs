@@ -50,11 +50,13 @@ pub(crate) enum Flaw {
     OverTooLate,
     /// The rank table leaves out who comes next.
     SkipsARank,
+    /// After a loss visitors are called before those at the front are back.
+    CallsAtOnceAfterLoss,
 }
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -77,5 +79,6 @@ impl Flaw {
         Self::ForgetsThoseWhoLeft,
         Self::OverTooLate,
         Self::SkipsARank,
+        Self::CallsAtOnceAfterLoss,
     ];
 }

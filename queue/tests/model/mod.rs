@@ -28,6 +28,10 @@ use published::Published;
 pub(crate) const PRESENCE_MS: u64 = 10_000;
 /// Most visitors that one tick calls, sets aside, or expires, each.
 const TICK_MAX: usize = 1000;
+/// After a loss nobody is called for this long.
+const CALM_US: u64 = 5_000_000;
+/// And for this long every poll is presence.
+const WHOLE_US: u64 = 140_000_000;
 /// How long silent places and used-up ones are remembered.
 pub(crate) const PLACE_LIFE_MS: u64 = 86_400_000;
 
@@ -68,6 +72,10 @@ struct Sale {
     version: u64,
     settings: Settings,
     opens_at_us: u64,
+    /// When it was created, or brought back after a loss.
+    generation: u64,
+    /// When it was brought back after a loss, if it was.
+    lost_at_us: Option<u64>,
     bucket: Bucket,
     last_score: u64,
     last_seq: u64,
@@ -127,7 +135,10 @@ impl Model {
             (None, Expect::Lost(_)) if self.flaw != Some(Flaw::FullAfterLoss) => Bucket::empty(now_us),
             (None, _) => Bucket::full(burst, now_us),
         };
-        let sale = self.sale.get_or_insert_with(|| Sale::new(settings.clone(), bucket));
+        let sale = self.sale.get_or_insert_with(|| {
+            let lost = matches!(expect, Expect::Lost(_)) && self.flaw != Some(Flaw::CallsAtOnceAfterLoss);
+            Sale::new(settings.clone(), bucket, now_us, lost.then_some(now_us))
+        });
         sale.version = version;
         sale.settings = settings.clone();
         sale.opens_at_us = opens_at_us.unwrap_or(0);
@@ -162,11 +173,13 @@ impl Model {
 }
 
 impl Sale {
-    fn new(settings: Settings, bucket: Bucket) -> Self {
+    fn new(settings: Settings, bucket: Bucket, now_us: u64, lost_at_us: Option<u64>) -> Self {
         Self {
             version: 0,
             settings,
             opens_at_us: 0,
+            generation: now_us,
+            lost_at_us,
             bucket,
             last_score: 0,
             last_seq: 0,
@@ -180,11 +193,17 @@ impl Sale {
 
     /// From when on visitors are called; `None` while they are not.
     fn open_since(&self, now_us: u64) -> Option<u64> {
-        match self.settings.state {
-            SaleState::Open => Some(0),
-            SaleState::Scheduled if (1..=now_us).contains(&self.opens_at_us) => Some(self.opens_at_us),
-            _ => None,
+        let opened = match self.settings.state {
+            SaleState::Open => 0,
+            SaleState::Scheduled if (1..=now_us).contains(&self.opens_at_us) => self.opens_at_us,
+            _ => return None,
+        };
+        let Some(lost_us) = self.lost_at_us else { return Some(opened) };
+        if (lost_us..lost_us + CALM_US).contains(&now_us) {
+            return None;
         }
+        // A clock that stepped back behind the loss is out of the calm, and earns as if there had been none.
+        Some(if now_us < lost_us { opened } else { opened.max(lost_us + CALM_US) })
     }
 
     fn takes_nobody(&self) -> bool {

@@ -60,8 +60,10 @@ impl Model {
         let fresh_ms = now_ms + sale.settings.pass_ttl_s * 1000;
         let renew_one = |&(visitor, shown_ms): &(VisitorId, u64)| {
             let (turn, until_ms) = match sale.spots.get(&visitor) {
-                Some(&Spot::Inside { turn, expires_ms }) => (turn, fresh_ms.max(expires_ms)),
-                None if shown_ms > now_ms => (Turn { score: Score::default(), called_us: 0, seq: 0 }, fresh_ms),
+                Some(&Spot::Inside { turn, expires_ms }) => (turn, fresh_ms.max(expires_ms).max(shown_ms)),
+                None if shown_ms > now_ms => {
+                    (Turn { score: Score::default(), called_us: 0, seq: 0 }, fresh_ms.max(shown_ms))
+                }
                 _ => return None,
             };
             sale.spots.insert(visitor, Spot::Inside { turn, expires_ms: until_ms });

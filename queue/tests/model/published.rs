@@ -2,7 +2,7 @@
 
 use queue::snapshot::{Numbers, Ranks, Snapshot};
 
-use super::{Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, to_score};
+use super::{CALM_US, Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, WHOLE_US, to_score};
 
 /// Ranks whose scores are published exactly.
 const HEAD: usize = 1000;
@@ -39,6 +39,9 @@ impl Sale {
             numbers: self.numbers(),
             horizon: published.horizon.map(to_score),
             ranks: Ranks::new(published.head, published.tail, published.step as u64, waiting),
+            generation: self.generation,
+            calm_until_us: self.lost_at_us.map_or(0, |lost_us| lost_us + CALM_US),
+            whole_at_us: self.lost_at_us.map_or(0, |lost_us| lost_us + WHOLE_US),
         }
     }
 

@@ -1,0 +1,74 @@
+//! Reads one request's head: bounded in bytes and in time, however the bytes trickle in.
+
+use bytes::{Buf, BytesMut};
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
+
+use super::head::{self, Fault};
+use crate::config::Limits;
+
+/// What came of waiting for a head.
+#[derive(Debug)]
+pub enum Received {
+    /// A whole head that may pass, with whatever came along behind it.
+    Head(BytesMut),
+    /// Nothing, in time: the client is gone or idle, or we are stopping.
+    Nothing,
+    /// Something that is answered here; with the bytes so far.
+    Refused(Refusal, BytesMut),
+}
+
+/// Why the proxy does not get to see a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head is at fault.
+    Fault(Fault),
+    /// The head was begun and not finished in time.
+    Late,
+}
+
+/// Room for a usual head, taken when its first byte is there: most connections wait most of the time.
+const USUAL_BYTES: usize = 2048;
+
+/// Waits for a head: `wait` for its first byte, then the head's own time for all of it.
+pub async fn receive(stream: &mut Stream, wait: Duration, limits: &Limits, stop: &mut ShutdownWatch) -> Received {
+    let mut first = [0];
+    let read = tokio::select! {
+        biased;
+        read = timeout(wait, stream.read(&mut first)) => read,
+        // Ends with the signal to stop, or with whoever would send it.
+        _ = stop.wait_for(|stopping| *stopping) => return Received::Nothing,
+    };
+    if !matches!(read, Ok(Ok(1))) {
+        return Received::Nothing;
+    }
+    let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
+    bytes.extend_from_slice(&first);
+    let until = Instant::now() + limits.head_timeout();
+    let (mut looked_at, mut skipped) = (0, false);
+    loop {
+        match timeout_at(until, stream.read_buf(&mut bytes)).await {
+            Err(_) => return Received::Refused(Refusal::Late, bytes),
+            Ok(Err(_) | Ok(0)) => return Received::Nothing,
+            Ok(Ok(_)) => {}
+        }
+        // Some clients end a body with an empty line too many; one is let pass.
+        if !skipped && bytes.starts_with(b"\r\n") {
+            bytes.advance(2);
+            skipped = true;
+        }
+        let found = match head::end(&bytes, looked_at) {
+            Ok(Some(end)) => head::check(&bytes[..end], limits).map(|()| true),
+            Ok(None) if bytes.len() > limits.head_max_bytes => Err(Fault::Head),
+            Ok(None) => Ok(false),
+            Err(fault) => Err(fault),
+        };
+        match found {
+            Ok(true) => return Received::Head(bytes),
+            Ok(false) => looked_at = bytes.len(),
+            Err(fault) => return Received::Refused(Refusal::Fault(fault), bytes),
+        }
+    }
+}

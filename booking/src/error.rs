@@ -86,6 +86,9 @@ pub enum Refusal {
         /// The provider's reason.
         reason: Option<String>,
     },
+    /// The payment came to nothing without the provider's no; the hold lives on, unless the sale was undone.
+    #[error("the payment did not go through; nothing was charged")]
+    PaymentFailed,
     /// More bytes than are read.
     #[error("the request is larger than {limit} bytes")]
     TooLarge {

@@ -4,6 +4,7 @@
 //! change (seat states, counters, versions) is never kept here.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use booking_domain::best::Hall;
@@ -17,6 +18,8 @@ use crate::storage::holds::Price;
 
 /// Most events kept; beyond it all are forgotten and read again.
 const MAX_EVENTS: usize = 200;
+/// Most events read at once.
+const READING: usize = 16;
 
 /// An event's fixed facts.
 #[derive(Debug)]
@@ -148,6 +151,8 @@ pub fn attribute_name(attribute: Attribute) -> String {
 #[derive(Debug, Default)]
 pub struct EventBook {
     known: RwLock<HashMap<EventId, Arc<EventFacts>>>,
+    /// Whoever reads an event first, the others wait for; by the event's digest.
+    reading: [tokio::sync::Mutex<()>; READING],
 }
 
 impl EventBook {
@@ -156,8 +161,12 @@ impl EventBook {
     /// # Errors
     /// [`Refusal::NotFound`] when there is no such event.
     pub async fn get(&self, pool: &PgPool, id: &EventId) -> Result<Arc<EventFacts>, Error> {
-        if let Some(facts) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(id) {
-            return Ok(Arc::clone(facts));
+        if let Some(facts) = self.at_hand(id) {
+            return Ok(facts);
+        }
+        let _turn = self.turn(id).lock().await;
+        if let Some(facts) = self.at_hand(id) {
+            return Ok(facts);
         }
         let Some(facts) = EventFacts::load(pool, id).await? else {
             return Err(Refusal::NotFound { what: "event" }.into());
@@ -169,5 +178,15 @@ impl EventBook {
         }
         known.insert(id.clone(), Arc::clone(&facts));
         Ok(facts)
+    }
+
+    fn at_hand(&self, id: &EventId) -> Option<Arc<EventFacts>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).map(Arc::clone)
+    }
+
+    fn turn(&self, id: &EventId) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        &self.reading[hasher.finish() as usize % READING]
     }
 }

@@ -161,9 +161,11 @@ impl Feed {
         pool: &PgPool,
         after: Option<i64>,
     ) -> Result<(Start, broadcast::Receiver<Delta>), Error> {
-        // Subscribed before the past is read, so that nothing falls between.
+        // Subscribed, and the pump at work, before the past is read, so that nothing falls between: what the
+        // pump does not tell this follower was there before it began or before this read.
         let receiver = self.deltas.subscribe();
         let mut conn = pool.acquire().await?;
+        self.start_pump(pool, &mut conn).await?;
         let now = self.version(&mut conn).await?;
         let start = match after {
             None => Start::At(now, None),
@@ -173,17 +175,17 @@ impl Feed {
                 Start::At(missed.as_ref().map_or(after, |delta| delta.version), missed)
             }
         };
-        drop(conn);
-        self.start_pump(pool, now).await;
         Ok((start, receiver))
     }
 
-    async fn start_pump(self: &Arc<Self>, pool: &PgPool, from: i64) {
+    async fn start_pump(self: &Arc<Self>, pool: &PgPool, conn: &mut PgConnection) -> Result<(), Error> {
         let mut pumping = self.pumping.lock().await;
         if !*pumping {
+            let from = self.version(conn).await?;
             *pumping = true;
             tokio::spawn(pump(Arc::clone(self), pool.clone(), from));
         }
+        Ok(())
     }
 }
 

@@ -63,8 +63,13 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
     wait_for_signal().await?;
     tracing::info!("stopping");
     stop.cancel();
-    if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
-        tracing::warn!("some requests did not end in time");
+    let drained = async {
+        tracker.wait().await;
+        services.tasks.close();
+        services.tasks.wait().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("some requests or payments did not end in time");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sqlx::PgPool;
+use tokio_util::task::TaskTracker;
 
 use crate::buyer::BuyerKeys;
 use crate::config::{self, Config};
@@ -34,6 +35,8 @@ pub struct Inner {
     pub events: EventBook,
     /// Live states of seats and areas.
     pub feeds: Feeds,
+    /// What runs on when the request that began it goes away; a node that stops in order waits for it.
+    pub tasks: TaskTracker,
 }
 
 impl std::ops::Deref for Services {
@@ -69,6 +72,7 @@ impl Services {
             passes: PassKeys::new(config.pass_keys_urls.clone(), client),
             events: EventBook::default(),
             feeds: Feeds::default(),
+            tasks: TaskTracker::new(),
             db,
             config,
         })))

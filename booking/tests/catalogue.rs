@@ -36,7 +36,16 @@ async fn lists_are_filtered_and_paged() {
     for query in ["q=%25", "q=_", "city=porto'", "to=2030-01-01T20:00:00Z", "from=2031-01-01"] {
         assert_eq!(found(query).await, Vec::<String>::new(), "{query}");
     }
-    for query in ["limit=0", "limit=101", "from=yesterday", "cursor=!", "q=%00", &format!("q={}", "x".repeat(300))] {
+    for query in [
+        "limit=0",
+        "limit=101",
+        "from=yesterday",
+        "cursor=!",
+        "q=%00",
+        &format!("q={}", "x".repeat(300)),
+        "from=-9000-01-01",
+        "to=-009000-01-01T00:00:00Z",
+    ] {
         fan.get(&format!("/v1/events?{query}")).await.problem(400, "invalid");
     }
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -143,5 +152,16 @@ async fn the_api_describes_itself() {
         assert!(paths.contains(&&path.to_owned()), "{path} is missing in {paths:?}");
     }
     assert!(api["components"]["schemas"]["Problem"].is_object());
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_many_ask_for_at_once_is_read_once() {
+    let app = TestApp::start().await;
+    let event = OPEN.parse().unwrap();
+    let ask = || app.services.events.get(app.db(), &event);
+    let all = futures_util::future::join_all((0..20).map(|_| ask())).await;
+    let first = all[0].as_ref().unwrap();
+    assert!(all.iter().all(|facts| std::sync::Arc::ptr_eq(facts.as_ref().unwrap(), first)));
     app.check().await;
 }

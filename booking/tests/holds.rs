@@ -14,7 +14,7 @@ fn seat(row: &str, number: u32) -> String {
 }
 
 /// 50 of the seats that nobody keeps for others.
-fn fifty() -> Vec<String> {
+pub(crate) fn fifty() -> Vec<String> {
     let rows = [("stalls-B", 9), ("stalls-C", 10), ("stalls-D", 11), ("balcony-A", 12), ("balcony-B", 8)];
     rows.iter().flat_map(|(row, seats)| (1..=*seats).map(move |n| format!("{row}-{n}"))).collect()
 }
@@ -26,7 +26,7 @@ async fn a_hold_says_everything() {
     let answer = fan.hold(GUARDED, json!({ "seats": ["stalls-C-5", "stalls-B-2"] })).await;
     let hold = answer.expect(201);
     assert_eq!(answer.header("location"), Some(hold_path(&hold).as_str()));
-    assert!(answer.header("set-cookie").unwrap().starts_with("usher_buyer="));
+    assert!(answer.header("set-cookie").unwrap().starts_with("usher_buyer_"));
     assert_eq!(
         (&hold["event"], &hold["state"], &hold["expires_in_s"]),
         (&json!(GUARDED), &json!("active"), &json!(600))
@@ -200,7 +200,7 @@ async fn a_lapsed_hold_is_free_for_the_next_taker_at_once() {
     app.check().await;
 }
 
-async fn lapse(app: &TestApp, hold: &Value) {
+pub(crate) async fn lapse(app: &TestApp, hold: &Value) {
     let id: uuid::Uuid = hold["hold"].as_str().unwrap().parse().unwrap();
     for table in ["hold", "seat", "hold_area"] {
         let query = format!(

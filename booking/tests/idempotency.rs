@@ -80,18 +80,33 @@ async fn keys_of_different_visitors_never_meet() {
 async fn who_comes_without_a_name_may_repeat_too() {
     let app = TestApp::start().await;
     let (path, body) = (format!("/v1/events/{CLUB}/holds"), json!({ "areas": [{ "area": "club", "quantity": 2 }] }));
-    let first = app.stranger().post_once("key", &path, &body).await;
+    let key = "a-key-that-nobody-guesses-0123456789";
+    let first = app.stranger().post_once(key, &path, &body).await;
     let hold = first.expect(201);
     // Without the answer there is no name yet; with it there is one.
-    let again = app.stranger().post_once("key", &path, &body).await;
+    let again = app.stranger().post_once(key, &path, &body).await;
     let buyer = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
-    let named = buyer.post_once("key", &path, &body).await;
+    let named = buyer.post_once(key, &path, &body).await;
     for repeated in [again, named] {
         assert_eq!(
             (repeated.text.as_str(), repeated.header("idempotency-replayed")),
             (first.text.as_str(), Some("true"))
         );
     }
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_can_be_guessed_hands_over_nobody_s_hold() {
+    let app = TestApp::start().await;
+    let (path, body) = (format!("/v1/events/{CLUB}/holds"), json!({ "areas": [{ "area": "club", "quantity": 2 }] }));
+    let first = app.stranger().post_once("1", &path, &body).await;
+    let other = app.stranger().post_once("1", &path, &body).await;
+    assert_ne!(first.expect(201)["buyer"], other.expect(201)["buyer"]);
+    assert_eq!(other.header("idempotency-replayed"), None);
+    // By its own name the first repeats what it did.
+    let buyer = app.with_authorization(format!("Buyer {}", first.json()["buyer"].as_str().unwrap()));
+    assert_eq!(buyer.post_once("1", &path, &body).await.text, first.text);
     app.check().await;
 }
 

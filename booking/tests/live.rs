@@ -116,3 +116,65 @@ async fn a_stream_tells_what_changes_and_can_be_resumed() {
     }
     app.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_frame_says_where_the_stream_begins() {
+    let app = TestApp::start().await;
+    app.stranger().hold_seats(OPEN, &["stalls-A-1"]).await;
+    for (query, id) in [("", 1), ("?since=1", 1)] {
+        let request = app.stranger().request(Method::GET, &format!("/v1/events/{OPEN}/seats/stream{query}"));
+        let frame = request.send().await.unwrap().chunk().await.unwrap().unwrap();
+        let frame = std::str::from_utf8(&frame).unwrap();
+        assert!(frame.lines().any(|line| line.replace(' ', "") == format!("id:{id}")), "{frame}");
+    }
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_misses_nothing_while_another_begins() {
+    let app = TestApp::start().await;
+    let feed = app.services.feeds.of(&OPEN.parse().unwrap());
+    let mut missed = 0;
+    for round in 0..8 {
+        let seats = [format!("stalls-C-{}", round % 10 + 1), format!("stalls-D-{}", round % 10 + 1)];
+        let write = async {
+            for seat in &seats {
+                let (hold, buyer) = app.stranger().hold_seats(OPEN, &[seat]).await;
+                buyer.delete(&hold_path(&hold)).await.expect(204);
+            }
+        };
+        let follow = async {
+            let mut followers = Vec::new();
+            for _ in 0..3 {
+                let begin = futures_util::future::join_all((0..6).map(|_| feed.follow(app.db(), None)));
+                followers.extend(begin.await.into_iter().map(Result::unwrap));
+            }
+            followers
+        };
+        let ((), followers) = tokio::join!(write, follow);
+        let query = "select version from event_version where event_id = $1";
+        let last: i64 = sqlx::query_scalar(query).bind(OPEN).fetch_one(app.db()).await.unwrap();
+        for (start, mut receiver) in followers {
+            let booking::feed::Start::At(from, None) = start else { panic!("{start:?}") };
+            let expected = touched(&app, from).await;
+            let (mut version, mut seen) = (from, std::collections::BTreeSet::new());
+            while version < last {
+                let delta = receiver.recv().await.unwrap();
+                version = delta.version.max(version);
+                let document: Value = serde_json::from_str(&delta.json).unwrap();
+                seen.extend(document["seats"].as_array().unwrap().iter().map(|pair| pair[0].as_i64().unwrap()));
+            }
+            missed += expected.iter().filter(|seat| !seen.contains(seat)).count();
+        }
+        // The pump ends when nobody follows.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    assert_eq!(missed, 0);
+    app.check().await;
+}
+
+/// The seats that changed after a version.
+async fn touched(app: &TestApp, version: i64) -> Vec<i64> {
+    let query = "select distinct s::bigint from seat_event, unnest(seats) s where event_id = $1 and version > $2";
+    sqlx::query_scalar(query).bind(OPEN).bind(version).fetch_all(app.db()).await.unwrap()
+}

@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod attempts;
 mod bookings;
 mod catalogue;
 mod holds;
 mod idempotency;
+mod lapsed;
 mod live;
 mod money;
 mod passes;

@@ -9,20 +9,21 @@ use serde_json::{Value, json};
 use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until};
 
 /// Deadlines short enough to wait for.
-const SHORT: [&str; 3] = ["payments.provider_timeout_ms=500", "payments.pending_s=1", "payments.answer_within_ms=3000"];
+pub(crate) const SHORT: [&str; 3] =
+    ["payments.provider_timeout_ms=500", "payments.pending_s=1", "payments.answer_within_ms=3000"];
 
-async fn faulty() -> (TestApp, Arc<Faults>) {
+pub(crate) async fn faulty() -> (TestApp, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     let options = Options { set: SHORT.to_vec(), faults: Some(Arc::clone(&faults)), jobs: true };
     (TestApp::with(options).await, faults)
 }
 
-async fn booked<'a>(app: &'a TestApp, seat: &str) -> (Value, Fan<'a>) {
+pub(crate) async fn booked<'a>(app: &'a TestApp, seat: &str) -> (Value, Fan<'a>) {
     let (hold, buyer) = app.stranger().hold_seats(OPEN, &[seat]).await;
     (buyer.book(&hold).await.expect(201), buyer)
 }
 
-async fn settled(buyer: &Fan<'_>, booking: &Value, state: &str, payment: &str) {
+pub(crate) async fn settled(buyer: &Fan<'_>, booking: &Value, state: &str, payment: &str) {
     until(&format!("{state} and {payment}"), || async {
         let now = buyer.get(&path_of(booking)).await.expect(200);
         (now["state"] == state && now["payment"]["state"] == payment).then_some(())
@@ -31,7 +32,7 @@ async fn settled(buyer: &Fan<'_>, booking: &Value, state: &str, payment: &str) {
 }
 
 /// Captured money of the ledger that was not paid back.
-async fn taken(app: &TestApp) -> i64 {
+pub(crate) async fn taken(app: &TestApp) -> i64 {
     let amount = |p: &Value| p["captured"].as_i64().unwrap() - p["refunded"].as_i64().unwrap();
     app.ledger().await.iter().map(amount).sum()
 }
@@ -122,8 +123,14 @@ async fn a_refused_capture_undoes_the_sale() {
     let (app, faults) = faulty().await;
     let (booking, buyer) = booked(&app, "stalls-C-1").await;
     faults.refuse_captures.store(true, Ordering::SeqCst);
-    buyer.pay(&booking, "tok_ok").await;
-    settled(&buyer, &booking, "failed", "failed").await;
+    // Neither now nor later is anybody told that this was a sale.
+    let path = format!("{}/confirm", path_of(&booking));
+    let told = buyer.post_once("key", &path, &payment("tok_ok")).await;
+    assert!(told.problem(402, "payment-declined")["detail"].as_str().unwrap().contains("nothing was charged"));
+    assert_eq!(buyer.post_once("key", &path, &payment("tok_ok")).await.text, told.text);
+    // What is left of the authorisation is given back.
+    settled(&buyer, &booking, "failed", "voided").await;
+    assert_eq!(app.ledger().await[0]["status"], "voided");
     assert_eq!(buyer.get(&path_of(&booking)).await.expect(200)["tickets"], json!([]));
     app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
     assert_eq!(taken(&app).await, 0);

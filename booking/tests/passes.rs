@@ -1,11 +1,11 @@
 //! Goal: a guarded event takes holds and bookings only with a live pass of its own sale. Method: every other
-//! token that a fan may show.
+//! token that a fan may show; the cookies of a browser that has been in many lines.
 
 use queue_token::VisitorId;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Answer, GUARDED, OPEN, TestApp};
+use crate::support::{Answer, GUARDED, OPEN, TestApp, hold_path};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_live_pass_of_the_sale_opens_a_guarded_event() {
@@ -52,5 +52,38 @@ async fn only_a_live_pass_of_the_sale_opens_a_guarded_event() {
     let buyer = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
     buyer.book(&hold).await.problem(401, "pass-required");
     again.book(&hold).await.expect(201);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_keeps_the_bookings_of_all_its_sales() {
+    let app = TestApp::start().await;
+    let browser = |cookies: &[String]| cookies.join("; ");
+    let cookie_of = |answer: &Answer| answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let (mut cookies, mut holds) = (Vec::new(), Vec::new());
+    for n in 1..=9 {
+        // Each time by another pass, as of another sale.
+        let request = app.fan().request(Method::POST, &format!("/v1/events/{GUARDED}/holds"));
+        let request = request.header("cookie", browser(&cookies));
+        let answer =
+            Answer::of(request.json(&json!({ "seats": [format!("stalls-C-{n}")] })).send().await.unwrap()).await;
+        holds.push(answer.expect(201));
+        let expired: Vec<&str> = answer
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .filter_map(|set| set.to_str().ok().filter(|set| set.contains("Max-Age=0")))
+            .collect();
+        assert_eq!(expired.len(), usize::from(n == 9), "the ninth drives one out");
+        cookies
+            .retain(|cookie: &String| !expired.iter().any(|gone| gone.split('=').next() == cookie.split('=').next()));
+        cookies.push(cookie_of(&answer));
+    }
+    let mut open = 0;
+    for hold in &holds {
+        let request = app.stranger().request(Method::GET, &hold_path(hold)).header("cookie", browser(&cookies));
+        open += usize::from(request.send().await.unwrap().status() == 200);
+    }
+    assert_eq!(open, 8);
     app.check().await;
 }

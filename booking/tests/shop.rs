@@ -208,6 +208,10 @@ async fn bad_forms_are_told_so_and_hold_nothing() {
         let answer = ada.get(&format!("/events/{OPEN}?{address}")).await;
         assert!(!answer.text.contains("<x>") && !answer.text.contains("<b>") && !answer.text.contains("<script>"));
     }
+    for query in ["q=%00".to_owned(), format!("q={}", "x".repeat(300))] {
+        assert_eq!(ada.get(&format!("/events?{query}")).await.status, StatusCode::BAD_REQUEST, "{query}");
+    }
+    assert_eq!(ada.get("/events?after=-009000-01-01T00:00:00Z~club").await.status, StatusCode::OK);
     let elsewhere = ada.send(Method::POST, &holds, &[("sec-fetch-site", "cross-site")], "quantity=1".into()).await;
     assert_eq!(elsewhere.status, StatusCode::FORBIDDEN);
     let json = ada.send(Method::POST, &holds, &[("content-type", "application/json")], "{}".into()).await;
@@ -260,6 +264,13 @@ async fn places_given_back_are_free_again() {
     let back = ada.submit(&format!("{hold}/release"), &[]).await;
     assert!(ada.page(&back).await.contains("Given back"));
     assert!(ada.page(&hold).await.contains("You gave these places back"));
+    // Given back with a booking that was not paid: there is no money to wait for.
+    let other = ada.hold(OPEN, &[("seat", "balcony-A-2")]).await;
+    ada.submit(&format!("{other}/buy"), &paying("tok_declined")).await;
+    ada.submit(&format!("{other}/release"), &[]).await;
+    let booking: uuid::Uuid = sqlx::query_scalar("select booking_id from booking").fetch_one(app.db()).await.unwrap();
+    let page = ada.page(&format!("/bookings/{OPEN}/{booking}")).await;
+    assert!(page.contains("Nothing was charged") && !page.contains("money is on its way"), "{page}");
     ada.hold(OPEN, &[("seat", "balcony-A-1")]).await;
     app.check().await;
 }

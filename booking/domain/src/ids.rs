@@ -115,6 +115,12 @@ text_id! {
 }
 
 impl Owner {
+    /// Whether it is a visitor of a line rather than a buyer by their own name.
+    #[must_use]
+    pub fn is_visitor(&self) -> bool {
+        self.as_str().starts_with("visitor:")
+    }
+
     /// The owner for a visitor's 22-character id.
     ///
     /// # Errors

@@ -53,13 +53,13 @@ pub async fn cancel_booking(
     if let Done::Fresh(view) = &done
         && let Some(payment) = view.payment.clone().filter(|_| view.state() == BookingState::Cancelled)
     {
-        let services = services.clone();
+        let shared = services.clone();
         let refund = async move {
-            if let Err(error) = settle_payment::reconcile(&services, &payment).await {
+            if let Err(error) = settle_payment::reconcile(&shared, &payment).await {
                 tracing::warn!(%error, "the refund is left to the reconciler");
             }
         };
-        tokio::spawn(refund.in_current_span());
+        services.tasks.spawn(refund.in_current_span());
     }
     Ok(done)
 }

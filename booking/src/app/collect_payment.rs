@@ -3,7 +3,7 @@
 //! Every step asks the provider first and writes down what it said after; a step that was lost in between is
 //! repeated by the reconciler, with the same key at the provider.
 
-use booking_domain::{BookingState, PaymentState, SeatState};
+use booking_domain::{BookingState, Money, PaymentState, SeatState};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -20,43 +20,99 @@ use crate::storage::seats;
 use crate::storage::tickets;
 use crate::storage::tx::in_tx;
 
-/// Takes the money of a sale, or gives it back when there is no sale for it.
-pub(crate) async fn collect(services: &Services, payment: &PaymentRow, known: &ProviderPayment) -> Result<(), Error> {
-    let key = &payment.key;
-    let booking = {
+/// Longest wait between two looks at a payment, and the first one, which doubles.
+const MOST_CHECK_S: u32 = 3600;
+const FIRST_CHECK_S: u32 = 2;
+
+/// Takes the money of a sale, or gives it back when this attempt sold nothing.
+pub(crate) async fn collect(services: &Services, key: &PaymentKey, known: &ProviderPayment) -> Result<(), Error> {
+    let (booking, payment) = {
         let mut conn = services.db.acquire().await?;
-        bookings::find(&mut conn, &key.event, key.booking).await?
+        let lost = || Error::defect(format!("the payment {} or its booking is lost", key.reference()));
+        let booking = bookings::find(&mut conn, &key.event, key.booking).await?.ok_or_else(lost)?;
+        (booking, payments::find(&mut conn, key).await?.ok_or_else(lost)?)
     };
-    let confirmed = booking.is_some_and(|booking| booking.state == BookingState::Confirmed);
-    match (confirmed, known.status) {
-        (true, ProviderStatus::Captured) => mark(services, key, Mark::Captured).await,
-        (true, _) => match services.provider.capture(&known.id, payment.amount).await {
-            Ok(_) => mark(services, key, Mark::Captured).await,
+    // Of all attempts only the one that sold the booking may cost money.
+    let sold = booking.state == BookingState::Confirmed
+        && matches!(payment.state, PaymentState::Authorized | PaymentState::Captured);
+    if sold { take(services, &payment, known).await } else { pay_back(services, &payment, known).await }
+}
+
+/// Takes the money of a sale.
+async fn take(services: &Services, payment: &PaymentRow, known: &ProviderPayment) -> Result<(), Error> {
+    let key = &payment.key;
+    match known.status {
+        ProviderStatus::Captured => mark(services, key, Mark::Captured).await,
+        ProviderStatus::Processing => wait(services, payment).await,
+        ProviderStatus::Authorized => match services.provider.capture(&known.id, payment.amount).await {
+            Ok(now) if now.status == ProviderStatus::Captured => mark(services, key, Mark::Captured).await,
+            Ok(_) => wait(services, payment).await,
             Err(ProviderError::Refused { status, detail }) => {
                 tracing::warn!(reference = key.reference(), status, detail, "the capture was refused");
                 match services.provider.find(&key.reference()).await {
                     Ok(Some(now)) if now.status == ProviderStatus::Captured => {
                         mark(services, key, Mark::Captured).await
                     }
-                    Ok(_) => capture_refused(services, key).await,
+                    Ok(Some(now)) if now.status != ProviderStatus::Processing => undo_sale(services, key).await,
+                    Ok(_) => wait(services, payment).await,
                     Err(error) => later(key, &error),
                 }
             }
             Err(error) => later(key, &error),
         },
-        (false, ProviderStatus::Authorized) => match services.provider.void(&known.id).await {
-            Ok(_) => mark(services, key, Mark::Voided(known.id.clone())).await,
-            Err(error) => later(key, &error),
-        },
-        (false, ProviderStatus::Captured) => match services.provider.refund(&known.id, payment.amount).await {
-            Ok(_) => mark(services, key, Mark::Refunded(known.id.clone())).await,
-            Err(error) => later(key, &error),
-        },
-        (false, ProviderStatus::Voided) => mark(services, key, Mark::Voided(known.id.clone())).await,
-        (false, ProviderStatus::Refunded) => mark(services, key, Mark::Refunded(known.id.clone())).await,
-        (false, ProviderStatus::Declined) => payments::check_in(&services.db, key, None).await,
-        (false, ProviderStatus::Processing) => Ok(()),
+        ProviderStatus::Declined | ProviderStatus::Voided | ProviderStatus::Refunded => {
+            if payment.state == PaymentState::Authorized {
+                return undo_sale(services, key).await;
+            }
+            tracing::error!(reference = key.reference(), status = ?known.status,
+                            "the provider took back the money of a sale; a person has to look at it");
+            wait(services, payment).await
+        }
     }
+}
+
+/// Gives back the money of an attempt that sold nothing, or whose sale was cancelled.
+async fn pay_back(services: &Services, payment: &PaymentRow, known: &ProviderPayment) -> Result<(), Error> {
+    let key = &payment.key;
+    match known.status {
+        ProviderStatus::Authorized => match services.provider.void(&known.id).await {
+            Ok(now) if now.status == ProviderStatus::Voided => {
+                mark(services, key, Mark::Voided(known.id.clone())).await
+            }
+            Ok(_) => wait(services, payment).await,
+            Err(error) => later(key, &error),
+        },
+        ProviderStatus::Captured => {
+            // All that was taken, also when it is not what we asked for.
+            let taken = Money::new(known.amount, payment.amount.currency());
+            match services.provider.refund(&known.id, taken).await {
+                Ok(now) if now.status == ProviderStatus::Refunded => {
+                    mark(services, key, Mark::Refunded(known.id.clone())).await
+                }
+                Ok(_) => wait(services, payment).await,
+                Err(error) => later(key, &error),
+            }
+        }
+        ProviderStatus::Voided => mark(services, key, Mark::Voided(known.id.clone())).await,
+        ProviderStatus::Refunded => mark(services, key, Mark::Refunded(known.id.clone())).await,
+        // Kept for us once, and given up by the provider itself.
+        ProviderStatus::Declined if payment.state == PaymentState::Authorized => {
+            mark(services, key, Mark::Voided(known.id.clone())).await
+        }
+        ProviderStatus::Declined => payments::check_in(&services.db, key, None).await,
+        ProviderStatus::Processing => wait(services, payment).await,
+    }
+}
+
+/// Looks again, less and less often; never not at all.
+async fn wait(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
+    payments::check_in(&services.db, &payment.key, Some(growing(payment.checks))).await
+}
+
+/// How long to wait after so many looks.
+pub(crate) fn growing(checks: i32) -> u32 {
+    let doublings = u32::try_from(checks).unwrap_or(0).min(16);
+    (FIRST_CHECK_S << doublings).min(MOST_CHECK_S)
 }
 
 /// Nothing is lost: the payment stays due, and the reconciler comes again.
@@ -84,6 +140,8 @@ async fn mark(services: &Services, key: &PaymentKey, mark: Mark) -> Result<(), E
 
 async fn mark_in(conn: &mut PgConnection, key: &PaymentKey, mark: Mark) -> Result<(), Error> {
     let Locked { booking, payment, .. } = locks::payment_with_booking(conn, key).await?;
+    // The money of an earlier attempt says nothing about the booking.
+    let sold = matches!(payment.state, PaymentState::Authorized | PaymentState::Captured);
     let (state, provider_payment) = match mark {
         // Marked already, perhaps even paid back since.
         Mark::Captured if matches!(payment.state, PaymentState::Captured | PaymentState::Refunded) => {
@@ -104,7 +162,7 @@ async fn mark_in(conn: &mut PgConnection, key: &PaymentKey, mark: Mark) -> Resul
     let step = Step { provider_payment, check_in_s: open.then_some(0), ..Step::default() };
     payments::set_state(conn, key, state, &step).await?;
     let back = matches!(state, PaymentState::Voided | PaymentState::Refunded);
-    if back && booking.state == BookingState::Cancelled && booking.confirmed_at.is_some() {
+    if sold && back && booking.state == BookingState::Cancelled && booking.confirmed_at.is_some() {
         bookings::set_state(conn, &key.event, booking.id, booking.state.refund()?, None).await?;
         let payload = json!({ "event": key.event, "booking": booking.id });
         tickets::announce(conn, &key.event, booking.id, "booking.refunded", payload).await?;
@@ -112,8 +170,9 @@ async fn mark_in(conn: &mut PgConnection, key: &PaymentKey, mark: Mark) -> Resul
     Ok(())
 }
 
-/// The provider refuses the capture of what it had authorised: the sale is undone in one transaction.
-async fn capture_refused(services: &Services, key: &PaymentKey) -> Result<(), Error> {
+/// The money of a sale cannot be had for good: the sale is undone in one transaction, and what is left of the
+/// authorisation is given back by the reconciler.
+async fn undo_sale(services: &Services, key: &PaymentKey) -> Result<(), Error> {
     let key = key.clone();
     in_tx(&services.db, move |conn| {
         let key = key.clone();
@@ -122,7 +181,8 @@ async fn capture_refused(services: &Services, key: &PaymentKey) -> Result<(), Er
             if payment.state != PaymentState::Authorized || booking.state != BookingState::Confirmed {
                 return Ok(());
             }
-            payments::set_state(conn, &key, payment.state.fail()?, &Step::default()).await?;
+            let at_once = Step { check_in_s: Some(0), ..Step::default() };
+            payments::set_state(conn, &key, payment.state.fail()?, &at_once).await?;
             bookings::set_state(conn, &key.event, booking.id, booking.state.capture_refused()?, None).await?;
             unsell(conn, &booking, &hold).await?;
             let payload = json!({ "event": key.event, "booking": booking.id });

@@ -1,17 +1,19 @@
 //! Paying for a booking.
 //!
 //! The seats go to *pending* with their own deadline first, so that no sweeper frees them while the provider
-//! is asked. The payment then runs in a task of its own: a caller who goes away or a provider that is slow
-//! changes nothing about its outcome. What a crash interrupts, the reconciler finishes.
+//! is asked. All of it runs in one task of its own: a caller who goes away or a provider that is slow changes
+//! nothing about its outcome, and a node that stops in order waits for it. What a crash interrupts, the
+//! reconciler finishes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use booking_domain::{BookingId, BookingState, HoldState, Owner, PaymentState, SeatState};
 use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
 
 use super::once::{self, Done, Entry, Once};
-use super::settle_payment::{self, Settled};
+use super::payment_outcome::{self, Settled};
+use super::settle_payment;
 use super::views::{self, BookingView};
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
@@ -21,8 +23,8 @@ use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, Change, Op};
 use crate::storage::idempotency::Known;
 use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
-use crate::storage::tx::in_tx;
-use crate::storage::{bookings, holds, idempotency, locks, seats};
+use crate::storage::tx::{in_snapshot, in_tx};
+use crate::storage::{bookings, holds, idempotency, limits, seats};
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
@@ -51,40 +53,75 @@ pub async fn confirm_booking(
     request: ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
-    let payment = match begin(services, &request, repeat.clone()).await? {
-        Done::Fresh(Begun::Already(view)) => return Ok(Done::Fresh(*view)),
-        Done::Fresh(Begun::Pay(payment)) => payment,
-        Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
-        Done::Paying(key) => return answer_of(services, &request, &key, repeat).await,
-    };
-    let task = tokio::spawn(pay(services.clone(), *payment, request.token.clone(), repeat).in_current_span());
+    let attempt = Arc::new(OnceLock::new());
+    let all = begin_and_pay(services.clone(), request.clone(), repeat, Arc::clone(&attempt));
+    let task = services.tasks.spawn(all.in_current_span());
     match tokio::time::timeout(services.config.payments.answer_within(), task).await {
-        Ok(Ok(Ok(Settled::Sold(view)))) => return Ok(Done::Fresh(*view)),
-        Ok(Ok(Ok(Settled::NotPaid(refusal)))) => return Err(refusal.into()),
-        Ok(Ok(Ok(Settled::Open))) => {}
+        Ok(Ok(done)) => return done,
         // The seats are pending: whatever went wrong, the reconciler finishes it.
-        Ok(Ok(Err(error))) => tracing::error!(error = %crate::passes::chain(&error), "a payment was interrupted"),
         Ok(Err(panic)) => tracing::error!(error = %panic, "a payment panicked"),
         // The task goes on; the booking says what becomes of it.
         Err(_) => {}
     }
-    read(services, &request).await.map(Done::Fresh)
+    match attempt.get() {
+        Some(key) => told_now(services, &request, key).await,
+        None => Err(Refusal::InFlight.into()),
+    }
+}
+
+/// The whole of a confirmation; says by `attempt` when its payment has begun.
+async fn begin_and_pay(
+    services: Services,
+    request: ConfirmRequest,
+    repeat: Option<Once<BookingView>>,
+    attempt: Arc<OnceLock<PaymentKey>>,
+) -> Result<Done<BookingView>, Error> {
+    let payment = match begin(&services, &request, repeat.clone()).await? {
+        Done::Fresh(Begun::Already(view)) => return Ok(Done::Fresh(*view)),
+        Done::Fresh(Begun::Pay(payment)) => payment,
+        Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
+        Done::Paying(key) => return answer_of(&services, &request, &key, repeat).await,
+    };
+    let key = payment.key.clone();
+    attempt.get_or_init(|| key.clone());
+    match pay(&services, *payment, request.token.clone(), repeat).await {
+        Ok(Settled::Sold(view)) => return Ok(Done::Fresh(*view)),
+        Ok(Settled::NotPaid(refusal)) => return Err(refusal.into()),
+        Ok(Settled::Open) => {}
+        Err(error) => tracing::error!(error = %crate::passes::chain(&error), "a payment was interrupted"),
+    }
+    told_now(&services, &request, &key).await
 }
 
 async fn pay(
-    services: Services,
+    services: &Services,
     payment: PaymentRow,
     token: String,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Settled, Error> {
     let request = Authorise { reference: payment.key.reference(), amount: payment.amount, token };
     let answer = services.provider.authorise(&request).await;
-    settle_payment::settle(&services, &payment, answer, repeat).await
+    settle_payment::settle(services, &payment, answer, repeat).await
 }
 
-async fn read(services: &Services, request: &ConfirmRequest) -> Result<BookingView, Error> {
-    let view = views::booking_now(&services.db, &request.event, request.booking).await?;
-    Ok(view.ok_or(Refusal::NotFound { what: "booking" })?)
+/// What there is to say of a payment at this moment: the booking that it sold or that is still pending, or that
+/// it did not pay.
+async fn told_now(services: &Services, request: &ConfirmRequest, key: &PaymentKey) -> Result<Done<BookingView>, Error> {
+    let (facts, key) = (Arc::clone(&request.event), key.clone());
+    let (payment, view) = in_snapshot(&services.db, move |conn| {
+        let (facts, key) = (Arc::clone(&facts), key.clone());
+        Box::pin(async move {
+            let payment = payments::find(conn, &key).await?.ok_or(Refusal::NotFound { what: "booking" })?;
+            let view = views::read_booking(conn, &facts, key.booking).await?;
+            Ok((payment, view.ok_or(Refusal::NotFound { what: "booking" })?))
+        })
+    })
+    .await?;
+    match payment_outcome::outcome(&payment, view.clone()) {
+        Settled::Sold(view) => Ok(Done::Fresh(*view)),
+        Settled::NotPaid(refusal) => Err(refusal.into()),
+        Settled::Open => Ok(Done::Fresh(view)),
+    }
 }
 
 /// The answer to a repeated request whose first answer was not kept: what became of its payment. It is kept
@@ -103,23 +140,18 @@ async fn answer_of(
             if let Entry::Replayed(answer) = once::enter(conn, &once.claim).await? {
                 return Ok(Done::Replayed(answer));
             }
-            // Under the locks of whoever settles it, what is read belongs together; and an answer that was kept
-            // meanwhile is seen.
-            locks::payment_with_booking(conn, &key).await?;
+            // Under the locks of whoever settles it; an answer that was kept meanwhile is seen.
+            let told = payment_outcome::read(conn, &request.event, &key).await?;
             if let Known::Answered(answer) = idempotency::look_up(conn, &once.claim).await? {
                 return Ok(Done::Replayed(answer));
             }
-            let view = views::read_booking(conn, &request.event, request.booking).await?;
-            let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
-            let last = view.payment.as_ref().filter(|payment| payment.key == key);
-            let reason = last.and_then(|payment| payment.decline_reason.clone());
-            let outcome = match last.map(|payment| payment.state) {
-                Some(PaymentState::Created) => return Err(Refusal::InFlight.into()),
-                Some(PaymentState::Declined | PaymentState::Failed) | None => Err(Refusal::PaymentDeclined { reason }),
-                Some(_) => Ok(&view),
+            let outcome = match &told.settled {
+                Settled::Sold(view) if told.is_final => Ok(&**view),
+                Settled::NotPaid(refusal) => Err(refusal),
+                Settled::Sold(_) | Settled::Open => return Err(Refusal::InFlight.into()),
             };
-            once.keep(conn, outcome.as_ref().copied()).await?;
-            Ok(Done::Replayed((once.render)(outcome.as_ref().copied())))
+            once.keep(conn, outcome).await?;
+            Ok(Done::Replayed((once.render)(outcome)))
         })
     })
     .await
@@ -178,7 +210,10 @@ async fn begin_in(conn: &mut PgConnection, services: &Services, request: &Confir
     let facts = &*request.event;
     let (event, id) = (&facts.event.id, request.booking);
     let found = bookings::find(conn, event, id).await?.filter(|row| request.owners.contains(&row.owner));
-    let hold_id = found.ok_or(Refusal::NotFound { what: "booking" })?.hold;
+    let found = found.ok_or(Refusal::NotFound { what: "booking" })?;
+    // A hold that lapses while it turns to pending is counted by nobody in between: no other count may run.
+    limits::lock(conn, event, &found.owner).await?;
+    let hold_id = found.hold;
     let hold = holds::lock(conn, event, hold_id).await?;
     bookings::lock(conn, event, id).await?;
     let view = views::read_booking(conn, facts, id).await?;

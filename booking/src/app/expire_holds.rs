@@ -8,31 +8,52 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::passes::chain;
 use crate::services::Services;
 use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, Change, Op};
 use crate::storage::tx::in_tx;
 use crate::storage::{holds, seats};
 
-/// Most lapsed holds looked at to find events that have some.
-const LOOK_AHEAD: i64 = 1000;
-/// Most holds of one event swept in one transaction.
+/// Most events swept in one go.
+const EVENTS: i64 = 1000;
+/// Most holds of one event swept in one transaction, and most such transactions in one go.
 const BATCH: i64 = 100;
+const ROUNDS: usize = 20;
 
-/// Expires lapsed holds; returns how many. Bounded work: call it again.
+/// Expires lapsed holds; returns how many. Bounded work: call it again. What fails for one event is logged and
+/// holds up no other.
 ///
 /// # Errors
 /// When the database cannot be had.
 pub async fn expire_holds(services: &Services) -> Result<usize, Error> {
     let mut expired = 0;
-    for event in holds::events_with_lapsed(&services.db, LOOK_AHEAD).await? {
-        expired += in_tx(&services.db, move |conn| {
-            let event = event.clone();
-            Box::pin(async move { expire_in(conn, &event).await })
-        })
-        .await?;
+    for event in holds::events_with_lapsed(&services.db, EVENTS).await? {
+        for _ in 0..ROUNDS {
+            match expire_batch(services, event.clone()).await {
+                Ok(swept) => {
+                    expired += swept;
+                    if i64::try_from(swept).is_ok_and(|swept| swept < BATCH) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%event, error = %chain(&error), "the holds of an event could not be swept");
+                    metrics::counter!("usher_booking_sweep_failures_total").increment(1);
+                    break;
+                }
+            }
+        }
     }
     Ok(expired)
+}
+
+async fn expire_batch(services: &Services, event: EventId) -> Result<usize, Error> {
+    in_tx(&services.db, move |conn| {
+        let event = event.clone();
+        Box::pin(async move { expire_in(conn, &event).await })
+    })
+    .await
 }
 
 async fn expire_in(conn: &mut PgConnection, event: &EventId) -> Result<usize, Error> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use booking_domain::best::{BestError, Wish as BestWish};
-use booking_domain::{AreaId, HoldId, Owner, SeatState};
+use booking_domain::{AreaId, EventId, HoldId, Owner, SeatState};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -202,11 +202,21 @@ async fn hold_areas(
     let event = &facts.event.id;
     let names: Vec<String> = wanted.keys().map(|area| area.as_str().to_owned()).collect();
     let locked = areas::lock(conn, event, &names).await?;
-    let mut held = Vec::with_capacity(wanted.len());
-    for ((area, quantity), counts) in wanted.iter().zip(locked) {
+    let (mut held, mut lapsed) = (Vec::with_capacity(wanted.len()), Vec::new());
+    for (area, quantity) in wanted {
+        let counts = locked.iter().find(|counts| counts.area == area.as_str());
+        let counts = counts.ok_or_else(|| Error::defect(format!("{event} has lost the area {area}")))?;
         let quantity = i32::try_from(*quantity).map_err(|e| Error::internal("an unchecked quantity", e))?;
-        make_room(conn, facts, area, counts, quantity).await?;
+        for (hold, places) in find_room(conn, event, area, counts, quantity).await? {
+            lapsed.push((area, hold, places));
+        }
         held.push(HeldArea { area: area.as_str().to_owned(), quantity, price: area_price(facts, area)? });
+    }
+    // Decided; from here on it is written.
+    for (area, hold, places) in lapsed {
+        areas::reclaim(conn, event, area.as_str(), hold).await?;
+        let counts = areas::shift(conn, event, area.as_str(), places, Counted::Held, Counted::Free).await?;
+        apply_areas(conn, facts, Op::Expire, hold, vec![counts.changed(places)]).await?;
     }
     let row = holds::insert(conn, event, new_hold_id(), &request.owner, ttl_s).await?;
     let mut changes = Vec::with_capacity(held.len());
@@ -224,26 +234,28 @@ fn area_price(facts: &EventFacts, area: &AreaId) -> Result<Price, Error> {
     Ok(row.price)
 }
 
-/// Sees to it that an area under lock has so many free places, taking back those of lapsed holds if need be.
-async fn make_room(
+/// The lapsed holds whose places have to be taken back, oldest first, so that an area under lock has so many
+/// free ones.
+async fn find_room(
     conn: &mut PgConnection,
-    facts: &EventFacts,
+    event: &EventId,
     area: &AreaId,
-    counts: AreaCounts,
+    counts: &AreaCounts,
     quantity: i32,
-) -> Result<(), Error> {
-    if counts.free() >= quantity {
-        return Ok(());
-    }
-    let event = &facts.event.id;
+) -> Result<Vec<(Uuid, i32)>, Error> {
     let mut available = counts.free();
-    for (hold, lapsed) in areas::reclaim_lapsed(conn, event, area).await? {
-        let counts = areas::shift(conn, event, area.as_str(), lapsed, Counted::Held, Counted::Free).await?;
-        available = counts.free();
-        apply_areas(conn, facts, Op::Expire, hold, vec![counts.changed(lapsed)]).await?;
+    let mut needed = Vec::new();
+    if available < quantity {
+        for (hold, places) in areas::lapsed(conn, event, area, quantity - available).await? {
+            if available >= quantity {
+                break;
+            }
+            available += places;
+            needed.push((hold, places));
+        }
     }
     if available >= quantity {
-        return Ok(());
+        return Ok(needed);
     }
     let number = |places: i32| u32::try_from(places).unwrap_or(0);
     let (wanted, available) = (number(quantity), Some(number(available)));

@@ -7,6 +7,7 @@ pub mod expire_holds;
 pub mod hold_seats;
 pub mod import_event;
 pub mod once;
+pub mod payment_outcome;
 pub mod release_hold;
 pub mod settle_payment;
 pub mod start_booking;

@@ -6,14 +6,15 @@
 //! leaves a sale whose capture is repeated. So there is never money without seats or seats without money for
 //! longer than the reconciler's interval. No remote call is made while a transaction is open.
 
-use booking_domain::{BookingState, PaymentState, SeatState, TicketId};
+use booking_domain::{PaymentState, SeatState, TicketId};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::collect_payment::{collect, later};
+use super::collect_payment::{collect, growing, later};
 use super::once::Once;
-use super::views::{self, BookingView};
+use super::payment_outcome::{self, Settled, conclude, keep};
+use super::views::BookingView;
 use crate::error::{Error, Refusal};
 use crate::payments::{ProviderError, ProviderPayment, ProviderStatus};
 use crate::services::Services;
@@ -33,17 +34,6 @@ const UNKNOWN_CHECK_S: u32 = 1;
 const LATE_CHECKS: i32 = 3;
 const LATE_CHECK_S: u32 = 300;
 
-/// How a payment ended.
-#[derive(Debug)]
-pub enum Settled {
-    /// Sold, with its tickets.
-    Sold(Box<BookingView>),
-    /// No money; the hold lives on until it expires.
-    NotPaid(Refusal),
-    /// Not known yet; somebody will ask again.
-    Open,
-}
-
 /// Acts on what the provider says of a payment that was just created.
 ///
 /// # Errors
@@ -56,26 +46,7 @@ pub async fn settle(
 ) -> Result<Settled, Error> {
     let key = &payment.key;
     match answer {
-        Ok(known) if known.amount != payment.amount.amount() => {
-            tracing::error!(reference = key.reference(), ours = %payment.amount, theirs = known.amount,
-                            "the provider has another amount; the payment stays open for a person to look at");
-            Ok(Settled::Open)
-        }
-        Ok(known) => match known.status {
-            ProviderStatus::Authorized | ProviderStatus::Captured => {
-                let sold = sell(services, key, &known, repeat).await?;
-                collect(services, payment, &known).await?;
-                Ok(sold)
-            }
-            ProviderStatus::Declined | ProviderStatus::Voided | ProviderStatus::Refunded => {
-                let refusal = Refusal::PaymentDeclined { reason: known.decline_reason.clone() };
-                give_back(services, key, PaymentState::Declined, Some(known), refusal, repeat).await
-            }
-            ProviderStatus::Processing => {
-                payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await?;
-                Ok(Settled::Open)
-            }
-        },
+        Ok(known) => settle_known(services, payment, known, repeat).await,
         Err(ProviderError::Refused { status, detail }) => {
             tracing::info!(reference = key.reference(), status, detail, "the provider refused the request");
             let refusal = Refusal::invalid("/payment/token", "the payment provider does not take this token");
@@ -90,47 +61,50 @@ pub async fn settle(
     }
 }
 
-/// Commits the sale: seats, tickets, announcement and the kept answer in one transaction.
-async fn sell(
+async fn settle_known(
     services: &Services,
-    key: &PaymentKey,
-    known: &ProviderPayment,
+    payment: &PaymentRow,
+    known: ProviderPayment,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Settled, Error> {
-    let facts = services.events.get(&services.db, &key.event).await?;
-    let (services, key, known) = (services.clone(), key.clone(), known.clone());
+    let key = &payment.key;
+    let is_ours = known.amount == payment.amount.amount();
+    match known.status {
+        ProviderStatus::Authorized | ProviderStatus::Captured if is_ours => {
+            sell(services, key, &known).await?;
+            collect(services, key, &known).await?;
+            conclude(services, key, repeat).await
+        }
+        ProviderStatus::Declined | ProviderStatus::Voided | ProviderStatus::Refunded => {
+            let refusal = Refusal::PaymentDeclined { reason: known.decline_reason.clone() };
+            give_back(services, key, PaymentState::Declined, Some(known), refusal, repeat).await
+        }
+        // Money of another amount is no payment of this booking: it goes back when the time is over.
+        ProviderStatus::Authorized | ProviderStatus::Captured | ProviderStatus::Processing => {
+            if !is_ours {
+                tracing::error!(reference = key.reference(), ours = %payment.amount, theirs = known.amount,
+                                "the provider has another amount");
+            }
+            if payment.now < payment.deadline {
+                payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await?;
+                return Ok(Settled::Open);
+            }
+            tracing::warn!(reference = key.reference(), "the payment was not made in time; it is given up");
+            give_back(services, key, PaymentState::Failed, Some(known), Refusal::PaymentFailed, repeat).await
+        }
+    }
+}
+
+/// Commits the sale: seats, tickets and announcement in one transaction; nothing when the payment was settled
+/// by somebody else.
+async fn sell(services: &Services, key: &PaymentKey, known: &ProviderPayment) -> Result<(), Error> {
+    let (services, key, id) = (services.clone(), key.clone(), known.id.clone());
     in_tx(&services.db.clone(), move |conn| {
-        let (services, key, known) = (services.clone(), key.clone(), known.clone());
-        let (facts, repeat) = (facts.clone(), repeat.clone());
-        Box::pin(async move {
-            let sold = sell_in(conn, &services, &key, Some(known.id)).await?;
-            let view = views::read_booking(conn, &facts, key.booking).await?;
-            let view = view.ok_or_else(|| Error::defect(format!("the booking {} is lost", key.booking)))?;
-            // If somebody else settled it meanwhile, the answer is what came of it.
-            let settled = if sold { Settled::Sold(Box::new(view)) } else { settled_already(view) };
-            keep(conn, repeat, &settled).await?;
-            Ok(settled)
-        })
+        let (services, key, id) = (services.clone(), key.clone(), id.clone());
+        Box::pin(async move { sell_in(conn, &services, &key, Some(id)).await })
     })
-    .await
-}
-
-/// Keeps the answer in the transaction of the effect.
-async fn keep(conn: &mut PgConnection, repeat: Option<Once<BookingView>>, settled: &Settled) -> Result<(), Error> {
-    let Some(once) = repeat else { return Ok(()) };
-    match settled {
-        Settled::Sold(view) => once.keep(conn, Ok(view)).await,
-        Settled::NotPaid(refusal) => once.keep(conn, Err(refusal)).await,
-        Settled::Open => Ok(()),
-    }
-}
-
-fn settled_already(view: BookingView) -> Settled {
-    match view.state() {
-        BookingState::Confirmed => Settled::Sold(Box::new(view)),
-        BookingState::PaymentPending => Settled::Open,
-        _ => Settled::NotPaid(Refusal::PaymentDeclined { reason: view.decline_reason() }),
-    }
+    .await?;
+    Ok(())
 }
 
 /// Sells the pending seats of a created payment; `false` when it is not created any more. The caller's
@@ -192,8 +166,8 @@ async fn give_back(
             let settled = if given_back {
                 Settled::NotPaid(refusal)
             } else {
-                let view = views::read_booking(conn, &facts, key.booking).await?;
-                settled_already(view.ok_or_else(|| Error::defect(format!("the booking {} is lost", key.booking)))?)
+                // Somebody else settled it meanwhile: the answer is what came of it.
+                payment_outcome::read(conn, &facts, &key).await?.settled
             };
             keep(conn, repeat, &settled).await?;
             Ok(settled)
@@ -214,9 +188,11 @@ async fn give_back_in(
     }
     let declined = end == PaymentState::Declined;
     let state = if declined { payment.state.decline()? } else { payment.state.fail()? };
+    // What was never heard of may still turn up late; what is known is given back at once; what was declined
+    // has ended.
+    let late_s = if known.is_some() { UNKNOWN_CHECK_S } else { LATE_CHECK_S };
+    let check_in_s = (!declined).then_some(late_s);
     let (provider_payment, decline_reason) = known.map(|known| (known.id, known.decline_reason)).unzip();
-    // What was never heard of may still turn up late; what was declined will not.
-    let check_in_s = (!declined).then_some(LATE_CHECK_S);
     let step = Step { provider_payment, decline_reason: decline_reason.flatten(), check_in_s };
     payments::set_state(conn, key, state, &step).await?;
     let event = &key.event;
@@ -237,28 +213,45 @@ async fn give_back_in(
 /// When the database cannot be had.
 pub async fn reconcile(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
     let key = &payment.key;
-    let known = match services.provider.find(&key.reference()).await {
+    let known = match look_up(services, payment).await {
         Ok(known) => known,
         Err(error) => return later(key, &error),
     };
     match (payment.state, known) {
+        (PaymentState::Declined | PaymentState::Voided | PaymentState::Refunded, _) => {
+            payments::check_in(&services.db, key, None).await
+        }
         (PaymentState::Created, Some(known)) => {
             settle(services, payment, Ok(known), None).await?;
             Ok(())
         }
+        (_, Some(known)) => collect(services, key, &known).await,
         (PaymentState::Created, None) if payment.now < payment.deadline => {
             payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await
         }
         (PaymentState::Created, None) => {
             tracing::warn!(reference = key.reference(), "the provider never heard of the payment");
-            let refusal = Refusal::PaymentDeclined { reason: None };
-            give_back(services, key, PaymentState::Failed, None, refusal, None).await?;
+            give_back(services, key, PaymentState::Failed, None, Refusal::PaymentFailed, None).await?;
             Ok(())
         }
-        (PaymentState::Failed, None) if payment.checks < LATE_CHECKS => {
-            payments::check_in(&services.db, key, Some(LATE_CHECK_S)).await
+        (PaymentState::Failed, None) if payment.provider_payment.is_none() => {
+            let again = (payment.checks < LATE_CHECKS).then_some(LATE_CHECK_S);
+            payments::check_in(&services.db, key, again).await
         }
-        (_, Some(known)) => collect(services, payment, &known).await,
-        (_, None) => payments::check_in(&services.db, key, None).await,
+        // The provider knew it before: money is somewhere, and following it up never ends.
+        (PaymentState::Authorized | PaymentState::Captured | PaymentState::Failed, None) => {
+            tracing::error!(reference = key.reference(), payment = payment.provider_payment, state = %payment.state,
+                            "the provider does not find a payment that it knew");
+            payments::check_in(&services.db, key, Some(growing(payment.checks))).await
+        }
+    }
+}
+
+/// What the provider knows of a payment: by our reference, else by its own id.
+async fn look_up(services: &Services, payment: &PaymentRow) -> Result<Option<ProviderPayment>, ProviderError> {
+    let found = services.provider.find(&payment.key.reference()).await?;
+    match (&payment.provider_payment, found) {
+        (Some(id), None) => services.provider.get(id).await,
+        (_, found) => Ok(found),
     }
 }

@@ -20,7 +20,7 @@ pub(super) const MAX_BODY: usize = 64 * 1024;
 /// Most bytes that are swallowed so that the refusal of a larger body is seen.
 const MAX_SWALLOWED: usize = 1024 * 1024;
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body, with a fingerprint of the request it came in.
 #[derive(Debug)]
@@ -185,6 +185,13 @@ pub(super) fn param<T: std::str::FromStr>(name: &str, text: Option<&str>, is: &s
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let value = text.parse().map_err(|_| Refusal::invalid(format!("#{name}"), format!("{name} is {is}")))?;
     Ok(Some(value))
+}
+
+/// Whether the database can hold a time: its calendar begins later than ours.
+pub(super) fn is_storable(at: jiff::Timestamp) -> bool {
+    /// The beginning of the year 1.
+    const FIRST_S: i64 = -62_135_596_800;
+    at.as_second() >= FIRST_S
 }
 
 /// The length of a page.

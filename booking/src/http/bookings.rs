@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, Answer};
-use super::body::{Ids, OptionalPayload, Params, Payload, page_limit};
+use super::body::{Ids, OptionalPayload, Params, Payload, is_storable, page_limit};
 use super::caller::Caller;
 use super::documents::{BookingDocument, Page};
 use super::problem::ProblemDocument;
@@ -279,7 +279,8 @@ fn read_cursor(text: &str) -> Result<After, Refusal> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (created_at, id) = text.split_once(' ')?;
-        Some(After { created_at: created_at.parse().ok()?, id: id.parse::<BookingId>().ok()?.get() })
+        let created_at = created_at.parse().ok().filter(|at| is_storable(*at))?;
+        Some(After { created_at, id: id.parse::<BookingId>().ok()?.get() })
     };
     read().ok_or_else(|| Refusal::invalid("#cursor", "this is no cursor of this list"))
 }

@@ -4,22 +4,28 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use booking_domain::Owner;
 use queue_token::Pass;
 
+use super::cookies::BuyerCookies;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::services::Services;
+
+/// So many characters of an idempotency key nobody guesses: 128 bits in base64url.
+const UNGUESSABLE_KEY: usize = 22;
 
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pass: Option<Pass>,
-    buyer: Option<Owner>,
+    /// The buyer of the token in `Authorization`.
+    token: Option<Owner>,
+    cookies: BuyerCookies,
     /// Where the request came from, as the gateway says.
     address: String,
 }
@@ -29,17 +35,49 @@ pub(super) struct Caller {
 pub(super) struct Holder {
     /// The owner.
     pub(super) owner: Owner,
-    /// Whose idempotency keys count: the owner's, or those of nameless callers at an address.
-    pub(super) actor: String,
     /// Whether the owner was made up for this request.
     pub(super) is_new: bool,
+    /// Who asks, when the owner was made up: a visitor by a pass of another sale.
+    visitor: Option<Owner>,
+    address: String,
+}
+
+impl Holder {
+    /// Whose idempotency keys count: the owner's, or the visitor's who gets a new name here. Nameless callers at
+    /// an address share theirs, as long as nobody guesses them: the answer to be repeated holds a buyer token. A
+    /// shorter key repeats nothing until its sender has a name.
+    #[must_use]
+    pub(super) fn actor(&self, key_length: usize) -> String {
+        match &self.visitor {
+            Some(visitor) if self.is_new => visitor.as_str().to_owned(),
+            None if self.is_new && key_length >= UNGUESSABLE_KEY => format!("anonymous {}", self.address),
+            _ => self.owner.as_str().to_owned(),
+        }
+    }
 }
 
 impl Caller {
     /// Everybody the caller is.
     #[must_use]
     pub(super) fn owners(&self) -> Vec<Owner> {
-        self.visitor().into_iter().chain(self.buyer.clone()).collect()
+        let mut owners: Vec<Owner> = self.visitor().into_iter().chain(self.token.clone()).collect();
+        for owner in self.cookies.owners() {
+            if !owners.contains(owner) {
+                owners.push(owner.clone());
+            }
+        }
+        owners
+    }
+
+    /// The buyer that the caller is where one is needed.
+    fn buyer(&self) -> Option<Owner> {
+        self.token.as_ref().or_else(|| self.cookies.one()).cloned()
+    }
+
+    /// `Set-Cookie` lines that belong beside a new cookie for this owner.
+    #[must_use]
+    pub(super) fn expire_beside(&self, owner: &Owner) -> Vec<String> {
+        self.cookies.expire_beside(owner)
     }
 
     fn visitor(&self) -> Option<Owner> {
@@ -49,7 +87,7 @@ impl Caller {
     /// Whose idempotency keys count where the caller acts on what is theirs already.
     #[must_use]
     pub(super) fn actor(&self) -> String {
-        let owner = self.visitor().or_else(|| self.buyer.clone());
+        let owner = self.visitor().or_else(|| self.buyer());
         owner.map_or_else(|| format!("anonymous {}", self.address), |owner| owner.as_str().to_owned())
     }
 
@@ -71,13 +109,13 @@ impl Caller {
     /// See [`Caller::check_pass`].
     pub(super) fn holder(&self, event: &EventFacts) -> Result<Holder, Refusal> {
         self.check_pass(event)?;
-        let known = if event.event.sale.is_some() { self.visitor() } else { self.buyer.clone() };
+        let known = if event.event.sale.is_some() { self.visitor() } else { self.buyer() };
         if let Some(owner) = known {
-            return Ok(Holder { actor: owner.as_str().to_owned(), owner, is_new: false });
+            return Ok(Holder { owner, is_new: false, visitor: None, address: self.address.clone() });
         }
         let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         let owner = Owner::buyer(&id).expect("22 characters of base64url");
-        Ok(Holder { owner, actor: format!("anonymous {}", self.address), is_new: true })
+        Ok(Holder { owner, is_new: true, visitor: self.visitor(), address: self.address.clone() })
     }
 }
 
@@ -95,12 +133,10 @@ impl FromRequestParts<Services> for Caller {
             })?,
             None => None,
         };
-        let buyer_token = credentials(headers, "Buyer")
-            .map(str::to_owned)
-            .or_else(|| cookie(headers, cookie_name(services.config.secure_cookies)));
-        let buyer = buyer_token.and_then(|token| services.buyers.verify(&token, now_s));
+        let token = credentials(headers, "Buyer").and_then(|token| services.buyers.verify(token, now_s));
+        let cookies = BuyerCookies::read(headers, &services.buyers, services.config.secure_cookies, now_s);
         let address = header(headers, "x-forwarded-for").unwrap_or("direct").chars().take(200).collect();
-        Ok(Self { pass, buyer, address })
+        Ok(Self { pass, token: token.map(|opened| opened.owner), cookies, address })
     }
 }
 
@@ -114,27 +150,6 @@ fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
         let (given, token) = value.split_once(' ')?;
         given.eq_ignore_ascii_case(scheme).then_some(token.trim())
     })
-}
-
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(given, _)| *given == name).map(|(_, value)| value.to_owned())
-}
-
-/// The name of the buyer cookie.
-#[must_use]
-pub(super) const fn cookie_name(secure: bool) -> &'static str {
-    if secure { "__Host-usher_buyer" } else { "usher_buyer" }
-}
-
-/// The buyer cookie as it is set.
-#[must_use]
-pub(super) fn set_cookie(token: &str, secure: bool) -> String {
-    let name = cookie_name(secure);
-    let flags = if secure { "; Secure" } else { "" };
-    let life_s = crate::buyer::LIFE_S;
-    format!("{name}={token}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Lax{flags}")
 }
 
 /// The node's clock, which judges tokens and nothing else.

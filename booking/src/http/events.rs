@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
-use super::body::{Ids, Params, page_limit, param};
+use super::body::{Ids, Params, is_storable, page_limit, param};
 use super::documents::{MoneyDocument, Page};
 use super::problem::ProblemDocument;
 use crate::error::{Error, Refusal};
@@ -241,15 +241,16 @@ impl Moment {
     const IS: &str = "an RFC 3339 time or a date";
 }
 
-impl std::str::FromStr for Moment {
-    type Err = jiff::Error;
+/// The text is no time that can be looked for.
+struct NoMoment;
 
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        if let Ok(at) = text.parse::<Timestamp>() {
-            return Ok(Self(at));
-        }
-        let date: jiff::civil::Date = text.parse()?;
-        Ok(Self(date.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp()))
+impl std::str::FromStr for Moment {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        let day = || text.parse::<jiff::civil::Date>()?.to_zoned(jiff::tz::TimeZone::UTC);
+        let at = text.parse::<Timestamp>().or_else(|_| day().map(|day| day.timestamp()));
+        at.ok().filter(|at| is_storable(*at)).map(Self).ok_or(NoMoment)
     }
 }
 
@@ -257,7 +258,7 @@ fn read_cursor(text: &str) -> Result<(Timestamp, EventId), Refusal> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (starts_at, id) = text.split_once(' ')?;
-        Some((starts_at.parse().ok()?, id.parse().ok()?))
+        Some((starts_at.parse().ok().filter(|at| is_storable(*at))?, id.parse().ok()?))
     };
     read().ok_or_else(|| Refusal::invalid("#cursor", "this is no cursor of this list"))
 }

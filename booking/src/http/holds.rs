@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use booking_domain::best::{MAX_QUANTITY, Wish as BestWish};
 use booking_domain::{AreaId, EventId, HoldId, HoldState};
 use serde::Deserialize;
@@ -13,7 +14,8 @@ use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
 use super::body::{Ids, Payload};
-use super::caller::{Caller, now_s, set_cookie};
+use super::caller::{Caller, now_s};
+use super::cookies;
 use super::documents::HoldDocument;
 use super::problem::ProblemDocument;
 use super::request::RequestFacts;
@@ -126,7 +128,9 @@ fn wish_for_best(best: NewHoldBest, event: &EventFacts) -> Result<Wish, Refusal>
 
 /// Holds seats or places: all of them or none.
 #[utoipa::path(post, path = "/v1/events/{event}/holds", tag = "holds", request_body = NewHold,
-    params(("event" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("event" = String, Path), ("Idempotency-Key" = Option<String>, Header,
+        description = "Repeats nothing for a caller who has no name yet, unless it has 22 characters or more: \
+            the answer to the first hold holds the buyer token, and shorter keys can be guessed.")),
     responses((status = 201, body = HoldDocument), (status = 400, body = ProblemDocument),
         (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 413, body = ProblemDocument),
@@ -143,12 +147,15 @@ pub(super) async fn create(
     let holder = caller.holder(&event)?;
     let wish = payload.value.wish(&event)?;
     let answer = created(&services);
-    let mut repeat = answer::once(&headers, &holder.actor, payload.hash, &request, &answer)?;
+    let key_length = headers.get("idempotency-key").map_or(0, HeaderValue::len);
+    let mut repeat = answer::once(&headers, &holder.actor(key_length), payload.hash, &request, &answer)?;
     if let Some(once) = repeat.as_mut().filter(|_| holder.is_new) {
         once.also = Some(holder.owner.as_str().to_owned());
     }
+    let expired = caller.expire_beside(&holder.owner);
     let done = hold_seats(&services, HoldRequest { event, owner: holder.owner, wish }, repeat).await;
-    answer::finish(done, &answer)
+    let response = answer::finish(done, &answer)?;
+    Ok((AppendHeaders(expired.into_iter().map(|line| (SET_COOKIE, line))), response).into_response())
 }
 
 fn created(services: &Services) -> Answer<HoldView> {
@@ -158,7 +165,7 @@ fn created(services: &Services) -> Answer<HoldView> {
         let made_s = u64::try_from(view.created_at.as_second()).unwrap_or(0);
         let token = services.buyers.sign(&view.owner, made_s);
         let mut answer = answer::json(StatusCode::CREATED, &HoldDocument::new(view, token.clone()));
-        let cookie = set_cookie(&token, services.config.secure_cookies);
+        let cookie = cookies::set(&view.owner, &token, services.config.secure_cookies);
         answer.headers.push(("set-cookie".to_owned(), cookie));
         answer.headers.push(("location".to_owned(), format!("/v1/events/{}/holds/{}", view.event, view.id)));
         answer

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod bookings;
 mod caller;
+mod cookies;
 mod documents;
 mod events;
 mod health;
@@ -18,6 +19,7 @@ mod seats;
 mod shop;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -101,9 +103,23 @@ pub fn admin(services: Services, metrics: PrometheusHandle) -> Router {
 
 fn finish(routes: Router<Services>, services: Services) -> Router {
     routes
-        .fallback(|| async { Refusal::NotFound { what: "route" } })
-        .method_not_allowed_fallback(|| async { Refusal::Method })
+        .fallback(|request: Request| async {
+            read_to_the_end(request).await;
+            Refusal::NotFound { what: "route" }
+        })
+        .method_not_allowed_fallback(|request: Request| async {
+            read_to_the_end(request).await;
+            Refusal::Method
+        })
         .layer(CatchPanicLayer::custom(|_| Error::defect("a handler panicked").into_response()))
         .layer(axum::middleware::from_fn(request::layer))
         .with_state(services)
+}
+
+/// A connection whose request was not read to the end is closed after the answer, which the gateway would take for an
+/// origin that broke off. So what nobody asked for is read too, within the bounds of any body.
+async fn read_to_the_end(request: Request) {
+    let read = axum::body::to_bytes(request.into_body(), body::MAX_BODY);
+    // Too much or too slow: then the connection does close.
+    let _ = tokio::time::timeout(body::BODY_TIMEOUT, read).await;
 }

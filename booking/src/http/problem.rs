@@ -17,6 +17,8 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// How long a caller waits before trying again, where nothing better is known.
 const RETRY_AFTER_S: u32 = 1;
 
+const NOT_PAID: &str = "The payment did not go through";
+
 /// A problem before it is written down.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -122,8 +124,10 @@ impl Problem {
                 new(StatusCode::GONE, "hold-expired", "The hold is over").with("state", state.name())
             }
             Refusal::PaymentDeclined { reason } => {
-                let problem = new(StatusCode::PAYMENT_REQUIRED, "payment-declined", "The payment was declined");
-                problem.with("reason", reason.clone())
+                new(StatusCode::PAYMENT_REQUIRED, "payment-declined", NOT_PAID).with("reason", reason.clone())
+            }
+            Refusal::PaymentFailed => {
+                new(StatusCode::PAYMENT_REQUIRED, "payment-declined", NOT_PAID).with("reason", Value::Null)
             }
             Refusal::TooLarge { limit } => {
                 new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large").with("limit", *limit)

@@ -61,7 +61,8 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
 
 fn record(method: &Method, route: &str, status: u16, began: Instant) {
     let seconds = began.elapsed().as_secs_f64();
-    let labels = [("method", method.to_string()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels =
+        [("method", method_label(method).to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     metrics::counter!("usher_booking_requests_total", &labels).increment(1);
     metrics::histogram!("usher_booking_request_seconds", "route" => route.to_owned()).record(seconds);
     let took_ms = seconds * 1000.0;
@@ -73,6 +74,20 @@ fn record(method: &Method, route: &str, status: u16, began: Instant) {
     }
 }
 
+/// Anybody may invent methods; the metrics know the usual ones.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// The gateway's id of the request, or a new one.
 fn request_id(request: &Request) -> String {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
@@ -81,4 +96,16 @@ fn request_id(request: &Request) -> String {
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
     given.filter(usable).map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Method;
+
+    #[test]
+    fn invented_methods_are_one_label() {
+        let invented = ["BREW", "get", "X1", "X2"].map(|name| Method::from_bytes(name.as_bytes()).unwrap());
+        assert!(invented.iter().all(|method| super::method_label(method) == "other"));
+        assert_eq!(super::method_label(&Method::GET), "GET");
+    }
 }

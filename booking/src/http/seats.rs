@@ -104,16 +104,12 @@ fn events(
     start: Start,
     receiver: broadcast::Receiver<Delta>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let mut ready = VecDeque::from([Event::default().comment("seats")]);
-    let version = match start {
-        Start::At(version, missed) => {
-            ready.extend(missed.as_ref().map(change));
-            version
-        }
-        Start::Reset(version) => {
-            ready.push_back(reset(version));
-            version
-        }
+    // The first frame has an id in any case, so that a stream that breaks off at once is resumed from there.
+    let hello = Event::default().comment("seats");
+    let (ready, version) = match start {
+        Start::At(version, None) => (VecDeque::from([hello.id(version.to_string())]), version),
+        Start::At(version, Some(missed)) => (VecDeque::from([hello, change(&missed)]), version),
+        Start::Reset(version) => (VecDeque::from([hello, reset(version)]), version),
     };
     let follower = Follower { _feed: feed, receiver, ready, version };
     stream::unfold(follower, |mut follower| async move {

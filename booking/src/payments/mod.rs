@@ -43,7 +43,8 @@ pub enum ProviderStatus {
 /// Why a provider gave no answer that settles anything.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// It refuses the request as such; repeating it will not help.
+    /// It refuses the request as such and for good; repeating it will not help. What only says that our
+    /// credentials or our picture of the payment are wrong is [`ProviderError::Unknown`].
     #[error("the provider refused the request: {detail}")]
     Refused {
         /// Its status.
@@ -79,7 +80,10 @@ pub trait PaymentProvider: Send + Sync + std::fmt::Debug {
     /// What became of the payment with our reference; `None` when the provider never heard of it.
     async fn find(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError>;
 
-    /// Takes the money that is kept for us.
+    /// What became of the payment with the provider's own id; `None` when the provider does not know it.
+    async fn get(&self, payment: &str) -> Result<Option<ProviderPayment>, ProviderError>;
+
+    /// Takes the money that is kept for us. [`ProviderError::Refused`] means that it can never be taken.
     async fn capture(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError>;
 
     /// Gives the authorisation back.

@@ -10,6 +10,17 @@ use serde_json::json;
 
 use super::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus};
 
+/// Refusals that say nothing about the payment: our credentials, a gateway in between, a conflict with a
+/// request in flight or with what has happened since, throttling.
+const SAYS_NOTHING: [StatusCode; 6] = [
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::CONFLICT,
+    StatusCode::TOO_MANY_REQUESTS,
+];
+
 /// Client of the sandbox provider.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
@@ -62,12 +73,15 @@ impl Sandbox {
             return serde_json::from_slice(&body)
                 .map_err(|_| ProviderError::Unknown(Nonsense { status, what: words() }.into()));
         }
-        // A conflict of idempotency keys in flight, throttling and server errors say nothing about the payment.
-        if status.is_client_error() && ![StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
+        if status.is_client_error() && !SAYS_NOTHING.contains(&status) {
             return Err(ProviderError::Refused { status: status.as_u16(), detail: words() });
         }
         Err(ProviderError::Unknown(Nonsense { status, what: words() }.into()))
     }
+}
+
+fn is_not_found(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    source.downcast_ref::<Nonsense>().is_some_and(|answer| answer.status == StatusCode::NOT_FOUND)
 }
 
 impl TryFrom<Payment> for ProviderPayment {
@@ -113,6 +127,15 @@ impl PaymentProvider for Sandbox {
         let request = self.client.get(format!("{}/v1/payments?reference={reference}", self.base));
         let page: Page = self.send(request).await?;
         page.items.into_iter().next().map(ProviderPayment::try_from).transpose()
+    }
+
+    async fn get(&self, payment: &str) -> Result<Option<ProviderPayment>, ProviderError> {
+        let request = self.client.get(format!("{}/v1/payments/{payment}", self.base));
+        match self.send::<Payment>(request).await {
+            Ok(known) => known.try_into().map(Some),
+            Err(ProviderError::Unknown(source)) if is_not_found(&*source) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn capture(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {

@@ -72,7 +72,7 @@ impl Counted {
     }
 }
 
-/// Locks areas in the order of their names.
+/// Locks areas in the order of their names' bytes, whatever the database sorts text by; in this order they come.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -80,7 +80,7 @@ pub async fn lock(conn: &mut PgConnection, event: &EventId, areas: &[String]) ->
     let rows = sqlx::query_as!(
         AreaCounts,
         "select area, capacity, held, pending, sold from area
-         where event_id = $1 and area = any($2) order by area for update",
+         where event_id = $1 and area = any($2) order by area collate \"C\" for update",
         event.as_str(),
         areas
     );
@@ -100,25 +100,45 @@ pub async fn all(conn: &mut PgConnection, event: &EventId) -> Result<Vec<AreaCou
     Ok(rows.fetch_all(conn).await?)
 }
 
-/// Stops counting the places of lapsed holds in an area whose row is locked. Returns what each hold had.
+/// The oldest lapsed holds in an area whose row is locked, with what each has of it: no more than are needed
+/// for so many places, since each has at least one.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn reclaim_lapsed(
+pub async fn lapsed(
     conn: &mut PgConnection,
     event: &EventId,
     area: &AreaId,
+    places: i32,
 ) -> Result<Vec<(Uuid, i32)>, Error> {
     let rows = sqlx::query!(
-        "update hold_area set state = 0, expires_at = null
+        "select hold_id, quantity from hold_area
          where event_id = $1 and area = $2 and state = 1 and expires_at <= clock_timestamp()
-         returning hold_id, quantity",
+         order by expires_at, hold_id limit $3",
         event.as_str(),
-        area.as_str()
+        area.as_str(),
+        i64::from(places)
     )
     .fetch_all(&mut *conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.hold_id, row.quantity)).collect())
+}
+
+/// Stops counting the places of a lapsed hold in an area whose row is locked.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn reclaim(conn: &mut PgConnection, event: &EventId, area: &str, hold: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "update hold_area set state = 0, expires_at = null
+         where event_id = $1 and area = $2 and hold_id = $3 and state = 1",
+        event.as_str(),
+        area,
+        hold
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Moves so many places of a locked area from one count to another.
@@ -162,7 +182,7 @@ pub async fn move_hold(
     until: Option<jiff::Timestamp>,
 ) -> Result<Vec<AreaChange>, Error> {
     let names = sqlx::query_scalar!(
-        "select area from hold_area where event_id = $1 and hold_id = $2 order by area",
+        "select area from hold_area where event_id = $1 and hold_id = $2",
         event.as_str(),
         hold.get()
     )

@@ -257,9 +257,10 @@ pub async fn areas(conn: &mut PgConnection, event: &EventId, id: HoldId) -> Resu
 /// When the database cannot be had or holds an impossible row.
 pub async fn events_with_lapsed(pool: &PgPool, limit: i64) -> Result<Vec<EventId>, Error> {
     let rows = sqlx::query_scalar!(
-        r#"select distinct event_id from
-               (select event_id from hold where state = 'active' and expires_at <= clock_timestamp()
-                order by expires_at limit $1) as oldest"#,
+        r#"select e.event_id from event e cross join lateral
+               (select expires_at from hold h where h.event_id = e.event_id and h.state = 'active'
+                order by expires_at limit 1) as oldest
+           where oldest.expires_at <= clock_timestamp() order by oldest.expires_at limit $1"#,
         limit
     );
     rows.fetch_all(pool).await?.into_iter().map(|id| Ok(id.parse()?)).collect()
@@ -298,13 +299,13 @@ pub async fn expire(conn: &mut PgConnection, event: &EventId, holds: &[Uuid]) ->
     Ok(())
 }
 
-/// The names of all areas that holds have places in, in order.
+/// The names of all areas that holds have places in.
 ///
 /// # Errors
 /// When the database cannot be had.
 pub async fn areas_of(conn: &mut PgConnection, event: &EventId, holds: &[Uuid]) -> Result<Vec<String>, Error> {
     let rows = sqlx::query_scalar!(
-        "select distinct area from hold_area where event_id = $1 and hold_id = any($2) order by area",
+        "select distinct area from hold_area where event_id = $1 and hold_id = any($2)",
         event.as_str(),
         holds
     );

@@ -5,19 +5,28 @@ use sqlx::PgConnection;
 
 use crate::error::Error;
 
-/// Counts the places an owner holds or has bought. Waits until no other transaction of the same owner and
-/// event is between this count and its end.
+/// Waits until no other transaction counts or changes the places of this owner in this event; none does until
+/// the end of this one. The first lock of all.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn lock_and_count(conn: &mut PgConnection, event: &EventId, owner: &Owner) -> Result<u32, Error> {
+pub async fn lock(conn: &mut PgConnection, event: &EventId, owner: &Owner) -> Result<(), Error> {
     sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended('limit ' || $1::text || ' ' || $2::text, 0))",
         event.as_str(),
         owner.as_str()
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Counts the places an owner holds or has bought, under [`lock`].
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn lock_and_count(conn: &mut PgConnection, event: &EventId, owner: &Owner) -> Result<u32, Error> {
+    lock(conn, event, owner).await?;
     let row = sqlx::query!(
         r#"with live as (
                select hold_id from hold

@@ -145,6 +145,23 @@ pub async fn lock(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<Pa
     row.fetch_optional(conn).await?.map(PaymentRow::try_from).transpose()
 }
 
+/// Reads a payment.
+///
+/// # Errors
+/// When the database cannot be had or holds an impossible row.
+pub async fn find(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<PaymentRow>, Error> {
+    let row = sqlx::query_as!(
+        Stored,
+        r#"select event_id, booking_id, attempt, provider, provider_payment, state, amount, currency,
+                  decline_reason, deadline, checks, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+           from payment where event_id = $1 and booking_id = $2 and attempt = $3"#,
+        key.event.as_str(),
+        key.booking.get(),
+        key.attempt
+    );
+    row.fetch_optional(conn).await?.map(PaymentRow::try_from).transpose()
+}
+
 /// The last attempt at paying for a booking.
 ///
 /// # Errors

@@ -45,14 +45,40 @@
     const text = (amount) => money.format(amount / 10 ** digits);
     const chosen = new Map();
     const early = [];
-    let states = null, version = -1, areas = [];
+    let states = null, version = -1, areas = [], loading = false, again = false;
+    const pause = (ms) => new Promise((done) => setTimeout(done, ms * (1 + Math.random())));
 
-    const stream = new EventSource(event + "/seats/stream");
-    stream.addEventListener("change", (message) => {
-      const change = JSON.parse(message.data);
-      if (states) apply(change); else early.push(change);
-    });
-    stream.addEventListener("reset", () => { snapshot().catch(() => {}); });
+    // From the version of the snapshot on; the browser goes on by itself when the stream breaks off.
+    function follow() {
+      const stream = new EventSource(event + "/seats/stream?since=" + version);
+      stream.addEventListener("change", (message) => {
+        const change = JSON.parse(message.data);
+        if (loading) early.push(change); else apply(change);
+      });
+      stream.addEventListener("reset", () => { load(); });
+      stream.addEventListener("error", () => {
+        if (stream.readyState === EventSource.CLOSED) pause(3000).then(follow);
+      });
+    }
+
+    // Loads the snapshot until it is there; what the stream says meanwhile is laid over it.
+    async function load() {
+      again = true;
+      if (loading) return;
+      loading = true;
+      for (let wait = 500; again; ) {
+        again = false;
+        try {
+          await snapshot();
+        } catch {
+          again = true;
+          await pause(wait);
+          wait = Math.min(wait * 2, 15000);
+        }
+      }
+      loading = false;
+      early.splice(0).forEach(apply);
+    }
 
     const plan = await (await fetch(event + "/plan")).json();
     const { seats, drawings, size, colours } = flatten(plan);
@@ -289,8 +315,8 @@
     byId("zoom-in").onclick = () => middle(1.6);
     byId("zoom-out").onclick = () => middle(1 / 1.6);
     byId("zoom-all").onclick = () => { fit(); draw(); };
-    await snapshot();
-    early.splice(0).forEach(apply);
+    await load();
+    follow();
     card.hidden = false;
     const list = byId("list");
     if (list && !list.dataset.section) list.open = false;

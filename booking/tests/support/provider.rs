@@ -1,10 +1,11 @@
 //! A provider that misbehaves on command, in front of the real one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use booking::payments::{Authorise, PaymentProvider, ProviderError, ProviderPayment};
+use booking::payments::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus};
 use booking_domain::Money;
 
 /// What goes wrong.
@@ -16,8 +17,20 @@ pub(crate) struct Faults {
     pub(crate) lose_authorisations: AtomicBool,
     /// So many captures act, and their answer is lost.
     pub(crate) lose_capture_answers: AtomicU32,
-    /// Captures are refused.
+    /// Captures are refused for good.
     pub(crate) refuse_captures: AtomicBool,
+    /// Captures never reach the provider.
+    pub(crate) lose_captures: AtomicBool,
+    /// So many milliseconds pass before an authorisation is sent.
+    pub(crate) delay_authorise_ms: AtomicU64,
+    /// The provider says that it is at it, whatever it has done.
+    pub(crate) report_processing: AtomicBool,
+    /// The provider says that a payment is for one cent more.
+    pub(crate) report_other_amounts: AtomicBool,
+    /// The provider finds nothing by our references.
+    pub(crate) forget_references: AtomicBool,
+    /// The provider finds nothing by its own ids.
+    pub(crate) forget_payments: AtomicBool,
     /// Nobody answers questions.
     pub(crate) lose_questions: AtomicBool,
 }
@@ -36,6 +49,19 @@ impl FaultyProvider {
     pub(crate) fn new(inner: Arc<dyn PaymentProvider>, faults: Arc<Faults>) -> Self {
         Self { inner, faults }
     }
+
+    fn is(&self, fault: fn(&Faults) -> &AtomicBool) -> bool {
+        fault(&self.faults).load(Ordering::SeqCst)
+    }
+
+    /// What the provider says of a payment, bent.
+    fn bent(&self, mut payment: ProviderPayment) -> ProviderPayment {
+        if self.is(|faults| &faults.report_processing) {
+            payment.status = ProviderStatus::Processing;
+        }
+        payment.amount += i64::from(self.is(|faults| &faults.report_other_amounts));
+        payment
+    }
 }
 
 #[async_trait]
@@ -45,23 +71,40 @@ impl PaymentProvider for FaultyProvider {
     }
 
     async fn authorise(&self, request: &Authorise) -> Result<ProviderPayment, ProviderError> {
-        if self.faults.lose_authorisations.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(self.faults.delay_authorise_ms.load(Ordering::SeqCst))).await;
+        if self.is(|faults| &faults.lose_authorisations) {
             return Err(lost());
         }
         let answer = self.inner.authorise(request).await?;
-        if self.faults.lose_authorise_answers.load(Ordering::SeqCst) { Err(lost()) } else { Ok(answer) }
+        if self.is(|faults| &faults.lose_authorise_answers) { Err(lost()) } else { Ok(self.bent(answer)) }
     }
 
     async fn find(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError> {
-        if self.faults.lose_questions.load(Ordering::SeqCst) {
+        if self.is(|faults| &faults.lose_questions) {
             return Err(lost());
         }
-        self.inner.find(reference).await
+        if self.is(|faults| &faults.forget_references) {
+            return Ok(None);
+        }
+        Ok(self.inner.find(reference).await?.map(|payment| self.bent(payment)))
+    }
+
+    async fn get(&self, payment: &str) -> Result<Option<ProviderPayment>, ProviderError> {
+        if self.is(|faults| &faults.lose_questions) {
+            return Err(lost());
+        }
+        if self.is(|faults| &faults.forget_payments) {
+            return Ok(None);
+        }
+        Ok(self.inner.get(payment).await?.map(|payment| self.bent(payment)))
     }
 
     async fn capture(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
-        if self.faults.refuse_captures.load(Ordering::SeqCst) {
-            return Err(ProviderError::Refused { status: 409, detail: "no".to_owned() });
+        if self.is(|faults| &faults.lose_captures) {
+            return Err(lost());
+        }
+        if self.is(|faults| &faults.refuse_captures) {
+            return Err(ProviderError::Refused { status: 422, detail: "no".to_owned() });
         }
         let answer = self.inner.capture(payment, amount).await?;
         let less = |left: u32| left.checked_sub(1);

@@ -44,7 +44,8 @@ pub(super) async fn moved(Ids((event, booking)): Ids<(EventId, BookingId)>) -> R
 
 fn booking_page(facts: &EventFacts, view: &BookingView) -> BookingPage {
     let state = view.state();
-    let (tone, title, words) = told(state);
+    let paid = view.row.confirmed_at.is_some() && view.row.total.price.amount() > 0;
+    let (tone, title, words) = told(state, paid);
     let nothing_booked = matches!(state, BookingState::Failed | BookingState::Expired);
     BookingPage {
         assets: &ASSETS,
@@ -72,8 +73,8 @@ fn ticket_line(facts: &EventFacts, ticket: &views::TicketLine) -> TicketLine {
     TicketLine { words, code: ticket.code.clone() }
 }
 
-/// Tone, title and words of a stage.
-fn told(state: BookingState) -> (&'static str, &'static str, &'static str) {
+/// Tone, title and words of a stage, of a booking that was paid for or not.
+fn told(state: BookingState, paid: bool) -> (&'static str, &'static str, &'static str) {
     match state {
         BookingState::Confirmed => ("good", "You are booked", "Paid and confirmed. See you there."),
         BookingState::PaymentPending => (
@@ -94,6 +95,8 @@ fn told(state: BookingState) -> (&'static str, &'static str, &'static str) {
             "The time ran out",
             "The places were not paid for in time and went back on sale. Nothing was charged.",
         ),
+        BookingState::Cancelled if !paid => ("", "Cancelled", "This booking was cancelled. Nothing was charged."),
+        BookingState::Refunded if !paid => ("", "Cancelled", "This booking was cancelled. It had cost nothing."),
         BookingState::Cancelled => ("", "Cancelled", "This booking was cancelled. Your money is on its way back."),
         BookingState::Refunded => ("", "Cancelled and refunded", "This booking was cancelled and your money returned."),
     }

@@ -65,6 +65,11 @@ pub(super) async fn buy(
         Err(Error::Refused(Refusal::PaymentDeclined { .. })) => {
             Ok(super::go(&format!("{}?notice=declined", hold_address(&event, hold))))
         }
+        Err(Error::Refused(Refusal::PaymentFailed)) => {
+            Ok(super::go(&format!("{}?notice=failed", hold_address(&event, hold))))
+        }
+        // It still runs: its page looks again by itself.
+        Err(Error::Refused(Refusal::InFlight)) => Ok(super::go(&booking_address(&event, booking))),
         Err(Error::Refused(Refusal::HoldExpired { .. })) => Ok(super::go(&hold_address(&event, hold))),
         Err(error) => Err(error),
     }

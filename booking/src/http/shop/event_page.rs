@@ -13,6 +13,7 @@ use super::picker::{self, Asked};
 use crate::error::Error;
 use crate::http::body::{Ids, Params};
 use crate::http::caller::{self, Caller};
+use crate::http::cookies;
 use crate::services::Services;
 
 /// The section to show; the rest says why the visitor is back.
@@ -39,8 +40,9 @@ pub(super) async fn show(
     match newcomer.filter(|holder| holder.is_new) {
         Some(holder) => {
             let token = services.buyers.sign(&holder.owner, caller::now_s());
-            let cookie = caller::set_cookie(&token, services.config.secure_cookies);
-            Ok((AppendHeaders([(SET_COOKIE, cookie)]), page).into_response())
+            let mut cookies = vec![cookies::set(&holder.owner, &token, services.config.secure_cookies)];
+            cookies.extend(caller.expire_beside(&holder.owner));
+            Ok((AppendHeaders(cookies.into_iter().map(|line| (SET_COOKIE, line))), page).into_response())
         }
         None => Ok(page),
     }

@@ -10,15 +10,17 @@ use serde::Deserialize;
 use super::assets::ASSETS;
 use super::pages::{EventLine, EventsPage};
 use super::words;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::feed::Snapshot;
-use crate::http::body::Params;
+use crate::http::body::{Params, is_storable};
 use crate::services::Services;
 use crate::storage::catalogue::{self, EventRow, Filter};
 
 /// Events of one page.
 const PAGE: i64 = 12;
+/// Longest search.
+const MAX_SEARCH: usize = 200;
 /// Most words that are searched for.
 const MAX_WORDS: usize = 10;
 
@@ -35,6 +37,9 @@ pub(super) async fn show(
     Params(query): Params<ListQuery>,
 ) -> Result<Response, Error> {
     let asked = query.q.map(|q| q.trim().to_owned()).filter(|q| !q.is_empty());
+    if asked.as_ref().is_some_and(|q| q.len() > MAX_SEARCH || q.contains('\0')) {
+        return Err(Refusal::invalid("#q", format!("q is at most {MAX_SEARCH} bytes of text")).into());
+    }
     let search = asked.as_deref().unwrap_or_default().to_lowercase();
     let filter = Filter {
         words: search.split_whitespace().take(MAX_WORDS).map(str::to_owned).collect(),
@@ -56,7 +61,7 @@ pub(super) async fn show(
 
 fn cursor(text: &str) -> Option<(Timestamp, booking_domain::EventId)> {
     let (at, id) = text.split_once('~')?;
-    Some((at.parse().ok()?, id.parse().ok()?))
+    Some((at.parse().ok().filter(|at| is_storable(*at))?, id.parse().ok()?))
 }
 
 fn next_address(last: &EventRow, query: Option<&str>) -> String {

@@ -31,7 +31,11 @@ pub(super) async fn show(
     Ids((event, hold)): Ids<(EventId, HoldId)>,
     Params(query): Params<HoldQuery>,
 ) -> Result<Response, Error> {
-    let notice = (query.notice.as_deref() == Some("declined")).then(declined);
+    let notice = match query.notice.as_deref() {
+        Some("declined") => Some(not_paid("The card was declined")),
+        Some("failed") => Some(not_paid("The payment did not go through")),
+        _ => None,
+    };
     let shown = Shown { notice, form: BuyerForm::default(), status: StatusCode::OK };
     show_hold(&services, &caller, &event, hold, shown).await
 }
@@ -113,10 +117,10 @@ pub(super) fn area_name(facts: &EventFacts, area: &str) -> String {
     facts.areas.iter().find(|row| row.area == area).map_or_else(|| area.to_owned(), |row| row.name.clone())
 }
 
-fn declined() -> Notice {
+fn not_paid(title: &'static str) -> Notice {
     Notice {
         tone: "bad",
-        title: "The card was declined".into(),
+        title: title.into(),
         text: "Nothing was charged. Your places are still held: try another card before the clock runs out.".into(),
         offer: None,
     }

@@ -20,6 +20,7 @@ use crate::events::EventFacts;
 use crate::http::answer;
 use crate::http::body::Ids;
 use crate::http::caller::{self, Caller, Holder};
+use crate::http::cookies;
 use crate::services::Services;
 
 /// A form sent twice at once: how often and how far apart the second looks for the first one's outcome.
@@ -43,11 +44,12 @@ pub(super) async fn hold(
     };
     let answers = Answers { services: services.clone(), facts: Arc::clone(&facts), wish: wish.clone() };
     let repeat = once(&fields, &holder, &event, answers.clone());
+    let expired = caller.expire_beside(&holder.owner);
     let request = HoldRequest { event: facts, owner: holder.owner, wish };
     for _ in 0..LOOKS {
         match hold_seats(&services, request.clone(), repeat.clone()).await {
-            Ok(Done::Fresh(view)) => return Ok(answer::response(answers.held(&view))),
-            Ok(Done::Replayed(saved)) => return Ok(answer::response(saved)),
+            Ok(Done::Fresh(view)) => return Ok(with_cookies(&expired, answers.held(&view))),
+            Ok(Done::Replayed(saved)) => return Ok(with_cookies(&expired, saved)),
             Ok(Done::Paying(_)) | Err(Error::Refused(Refusal::InFlight)) => tokio::time::sleep(LOOK_EVERY).await,
             Err(Error::Refused(refusal)) => match answers.reason(&refusal) {
                 Some(reason) => return Ok(super::go(&answers.address(&reason))),
@@ -57,6 +59,12 @@ pub(super) async fn hold(
         }
     }
     Err(Refusal::InFlight.into())
+}
+
+/// An answer that sets a cookie, and what it expires beside it.
+fn with_cookies(expired: &[String], mut answer: SavedAnswer) -> Response {
+    answer.headers.extend(expired.iter().map(|line| ("set-cookie".to_owned(), line.clone())));
+    answer::response(answer)
 }
 
 /// Somebody reloaded the address of the form.
@@ -79,7 +87,8 @@ fn once(fields: &Fields, holder: &Holder, event: &EventId, answers: Answers) -> 
     for (name, value) in &fields.0 {
         hash.update(format!("\n{name}={value}"));
     }
-    let claim = Claim { actor: holder.actor.clone(), key: format!("shop {key}"), request_hash: hash.finalize().into() };
+    let claim =
+        Claim { actor: holder.actor(key.len()), key: format!("shop {key}"), request_hash: hash.finalize().into() };
     let render = Arc::new(move |outcome: Result<&HoldView, &Refusal>| match outcome {
         Ok(view) => answers.held(view),
         Err(refusal) => answers.sent_on(&answers.address(&answers.reason(refusal).unwrap_or(Reason::Unknown)), None),
@@ -100,7 +109,7 @@ impl Answers {
     /// On to the hold, with the cookie that opens it.
     fn held(&self, view: &HoldView) -> SavedAnswer {
         let token = self.services.buyers.sign(&view.owner, caller::now_s());
-        let cookie = caller::set_cookie(&token, self.services.config.secure_cookies);
+        let cookie = cookies::set(&view.owner, &token, self.services.config.secure_cookies);
         self.sent_on(&format!("/events/{}/holds/{}", view.event, view.id), Some(cookie))
     }
 

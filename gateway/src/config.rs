@@ -4,10 +4,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+
+mod limits;
+
+pub use limits::Limits;
 
 /// Everything an operator may set.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,8 +40,8 @@ pub struct Config {
     /// Threads that serve fans; 0 means one per core.
     #[serde(default)]
     pub threads: usize,
-    /// How long the port stays open after a signal to stop, in seconds.
-    #[serde(default)]
+    /// How long requests under way may take to end after a signal to stop, in seconds. The port closes at once.
+    #[serde(default = "default_grace_s")]
     pub shutdown_grace_s: u64,
     /// Client limits and bounds.
     #[serde(default)]
@@ -46,95 +49,6 @@ pub struct Config {
     /// Times of the line's jobs.
     #[serde(default)]
     pub line: LineTimes,
-}
-
-/// Bounds on what one client may send. A rate of 0 switches that limit off.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Requests per second of one address (IPv6: one /64).
-    pub address_per_s: u32,
-    /// Requests that one address may send at once.
-    pub address_burst: u32,
-    /// New places per second of one address.
-    pub join_per_s: u32,
-    /// New places that one address may take at once.
-    pub join_burst: u32,
-    /// Polls per second of one visitor.
-    pub visitor_per_s: u32,
-    /// Polls that one visitor may send at once.
-    pub visitor_burst: u32,
-    /// Longest request head in bytes.
-    pub head_max_bytes: usize,
-    /// Most header fields of a request.
-    pub headers_max: usize,
-    /// Longest request body in bytes.
-    pub body_max_bytes: u64,
-    /// Time for a whole request head, in milliseconds: from its first byte, or from the connection's beginning.
-    pub head_timeout_ms: u64,
-    /// How long a connection may be idle between two requests, in milliseconds.
-    pub keepalive_ms: u64,
-    /// Requests after which a connection is closed.
-    pub requests_per_connection: u32,
-    /// Longest pause within a request's body, in milliseconds; after as long, the slowest rate counts.
-    pub body_idle_ms: u64,
-    /// Slowest request body, in bytes per second.
-    pub body_min_per_s: u64,
-    /// How long a client may take nothing of its answer, in milliseconds.
-    pub write_idle_ms: u64,
-    /// Connections that one address may hold (IPv6: one /64); 0 counts nobody, as do trusted proxies before us.
-    pub connections_per_address: u32,
-}
-
-impl Limits {
-    /// Time for a whole request head.
-    pub fn head_timeout(&self) -> Duration {
-        Duration::from_millis(self.head_timeout_ms)
-    }
-
-    /// How long a connection may be idle between two requests.
-    pub fn keepalive(&self) -> Duration {
-        Duration::from_millis(self.keepalive_ms)
-    }
-
-    /// Longest pause within a request's body.
-    pub fn body_idle(&self) -> Duration {
-        Duration::from_millis(self.body_idle_ms)
-    }
-
-    /// How long a client may take nothing of its answer.
-    pub fn write_idle(&self) -> Duration {
-        Duration::from_millis(self.write_idle_ms)
-    }
-
-    /// Whether a body of which `bytes` came in `elapsed` is slower than allowed.
-    pub fn is_too_slow(&self, bytes: u64, elapsed: Duration) -> bool {
-        let expected = u128::from(self.body_min_per_s) * elapsed.as_millis() / 1_000;
-        elapsed > self.body_idle() && u128::from(bytes) < expected
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            address_per_s: 200,
-            address_burst: 1_000,
-            join_per_s: 50,
-            join_burst: 500,
-            visitor_per_s: 5,
-            visitor_burst: 30,
-            head_max_bytes: 16 * 1024,
-            headers_max: 64,
-            body_max_bytes: 1024 * 1024,
-            head_timeout_ms: 5_000,
-            keepalive_ms: 60_000,
-            requests_per_connection: 1_000,
-            body_idle_ms: 10_000,
-            body_min_per_s: 1_000,
-            write_idle_ms: 10_000,
-            connections_per_address: 1_000,
-        }
-    }
 }
 
 /// Times of the jobs that keep a sale going.
@@ -157,6 +71,10 @@ impl Default for LineTimes {
 
 fn default_health_path() -> String {
     "/readyz".to_owned()
+}
+
+fn default_grace_s() -> u64 {
+    10
 }
 
 fn default_true() -> bool {
@@ -189,20 +107,7 @@ impl Config {
         if !self.health_path.starts_with('/') {
             bail!("health_path: must start with '/'");
         }
-        let limits = &self.limits;
-        for (name, ms) in [
-            ("head_timeout_ms", limits.head_timeout_ms),
-            ("keepalive_ms", limits.keepalive_ms),
-            ("body_idle_ms", limits.body_idle_ms),
-            ("write_idle_ms", limits.write_idle_ms),
-        ] {
-            if !(100..=600_000).contains(&ms) {
-                bail!("limits.{name}: must be from 100 to 600000");
-            }
-        }
-        if limits.requests_per_connection == 0 {
-            bail!("limits.requests_per_connection: must be at least 1");
-        }
+        self.limits.check()?;
         if !(10..=1_000).contains(&self.line.tick_ms) {
             bail!("line.tick_ms: must be from 10 to 1000");
         }
@@ -282,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_too_slow_only_after_a_while() {
-        let limits = Limits { body_idle_ms: 10_000, body_min_per_s: 1_000, ..Limits::default() };
-        assert!(!limits.is_too_slow(1, Duration::from_secs(10)));
-        assert!(limits.is_too_slow(10_999, Duration::from_secs(11)));
-        assert!(!limits.is_too_slow(11_000, Duration::from_secs(11)));
-    }
-
-    #[test]
     fn unknown_keys_and_bad_values_refuse_to_start() {
-        for bad in ["nonsense=1", "limits.nonsense=1", "line.tick_ms=5", "limits.keepalive_ms=1", "listen.x=1", "upstreams=[]", "lonely"] {
+        for bad in [
+            "nonsense=1",
+            "limits.nonsense=1",
+            "line.tick_ms=5",
+            "limits.keepalive_ms=1",
+            "listen.x=1",
+            "upstreams=[]",
+            "lonely",
+        ] {
             assert!(load(&[bad]).is_err(), "{bad}");
         }
         let message = format!("{:#}", load(&["limits.nonsense=1"]).unwrap_err());

@@ -46,20 +46,25 @@ impl CookieStyle {
     }
 
     /// Whether a cookie of this name is ours and must not reach the origin.
-    pub fn is_ours(name: &str) -> bool {
-        let name = name.strip_prefix("__Host-").unwrap_or(name);
-        name.starts_with("usher_place_") || name.starts_with("usher_pass_")
+    pub fn is_ours(name: &[u8]) -> bool {
+        let name = name.strip_prefix(b"__Host-").unwrap_or(name);
+        name.starts_with(b"usher_place_") || name.starts_with(b"usher_pass_")
     }
 }
 
-/// All cookies of a request as `(name, value)`.
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+/// All cookies of a request as `(name, value)`, in bytes: a foreign cookie may hold anything.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
+    pairs.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        Some((&pair[..equals], &pair[equals + 1..]))
+    })
+}
+
+/// The text of a cookie of ours.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookies(headers).find(|(known, _)| *known == name.as_bytes()).and_then(|(_, value)| std::str::from_utf8(value).ok())
 }
 
 /// `Authorization: SCHEME TOKEN`.
@@ -72,16 +77,21 @@ fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
 /// The place token of a request for this sale: the header wins over the cookie.
 pub fn place_token<'a>(headers: &'a HeaderMap, style: CookieStyle, sale: &SaleId) -> Option<&'a str> {
     let name = style.name("place", sale);
-    authorization(headers, "place").or_else(|| cookies(headers).find(|(n, _)| *n == name).map(|(_, value)| value))
+    authorization(headers, "place").or_else(|| cookie(headers, &name))
 }
 
-/// Every pass token of a request: the header first, then the cookies.
-fn pass_tokens(headers: &HeaderMap, style: CookieStyle) -> impl Iterator<Item = &str> {
-    let prefix = if style.secure { "__Host-usher_pass_" } else { "usher_pass_" };
-    authorization(headers, "pass")
-        .into_iter()
-        .chain(cookies(headers).filter(move |(name, _)| name.starts_with(prefix)).map(|(_, value)| value))
-        .take(8)
+/// The pass tokens of a request: the header first, then the cookie of the given sale, or all of ours.
+fn pass_tokens<'a>(headers: &'a HeaderMap, style: CookieStyle, sale: Option<&SaleId>) -> Vec<&'a str> {
+    let mut tokens: Vec<&str> = authorization(headers, "pass").into_iter().collect();
+    match sale {
+        Some(sale) => tokens.extend(cookie(headers, &style.name("pass", sale))),
+        None => {
+            let prefix = if style.secure { "__Host-usher_pass_" } else { "usher_pass_" };
+            let ours = cookies(headers).filter(|(name, _)| name.starts_with(prefix.as_bytes()));
+            tokens.extend(ours.filter_map(|(_, value)| std::str::from_utf8(value).ok()).take(8));
+        }
+    }
+    tokens
 }
 
 /// A pass with the token that proves it.
@@ -97,6 +107,8 @@ pub struct HeldPass {
 #[derive(Debug, Default)]
 pub struct Credentials {
     passes: RwLock<HashMap<Arc<str>, HeldPass>>,
+    /// Visitors who gave their slot back, with the second until which a pass of theirs could still be live.
+    left: RwLock<HashMap<VisitorId, u64>>,
 }
 
 impl Credentials {
@@ -109,8 +121,10 @@ impl Credentials {
         ring: &Keyring,
         now_s: u64,
     ) -> Option<HeldPass> {
-        pass_tokens(headers, style)
+        pass_tokens(headers, style, sale)
+            .into_iter()
             .filter_map(|token| self.verified(token, ring, now_s).ok())
+            .filter(|held| !self.has_left(&held.pass))
             .find(|held| sale.is_none_or(|sale| held.pass.sale == *sale))
     }
 
@@ -131,10 +145,31 @@ impl Credentials {
         Ok(held)
     }
 
+    /// Notes visitors who gave their slot back: a pass of theirs no longer counts, although it is signed.
+    pub fn note_left(&self, visitors: &[VisitorId], now_s: u64, pass_ttl_s: u64) {
+        let known = |left: &HashMap<VisitorId, u64>| visitors.iter().all(|visitor| left.contains_key(visitor));
+        if visitors.is_empty() || self.left.read().is_ok_and(|left| known(&left)) {
+            return;
+        }
+        let Ok(mut left) = self.left.write() else { return };
+        if left.len() >= CACHE_MAX {
+            left.retain(|_, until_s| *until_s > now_s);
+        }
+        // Still full: the rest is refused when it is renewed, half a life later at most.
+        let room = CACHE_MAX.saturating_sub(left.len());
+        left.extend(visitors.iter().take(room).map(|visitor| (*visitor, now_s + pass_ttl_s)));
+    }
+
+    fn has_left(&self, pass: &Pass) -> bool {
+        self.left.read().is_ok_and(|left| left.contains_key(&pass.visitor))
+    }
+
     /// Every remembered pass of a sale that is live: visitor and expiry in milliseconds.
     pub fn live_passes(&self, sale: &SaleId, now_s: u64) -> Vec<(VisitorId, u64)> {
         let Ok(passes) = self.passes.read() else { return Vec::new() };
-        let live = passes.values().filter(|held| held.pass.sale == *sale && held.pass.expires_at_s > now_s);
+        let live = passes
+            .values()
+            .filter(|held| held.pass.sale == *sale && held.pass.expires_at_s > now_s && !self.has_left(&held.pass));
         live.map(|held| (held.pass.visitor, held.pass.expires_at_s * 1000)).collect()
     }
 
@@ -164,6 +199,8 @@ pub enum PlaceRefusal {
     Expired,
     /// It is not one of ours, or its key is retired.
     Invalid,
+    /// Its key is not known: the key file may just have changed.
+    UnknownKey,
 }
 
 /// The verified place of a request for this sale, with its token.
@@ -182,6 +219,7 @@ pub fn place<'a>(
         Ok(place) if place.sale == *sale => Ok((place, token)),
         Ok(_) => Err(PlaceRefusal::OtherSale),
         Err(TokenError::Expired) => Err(PlaceRefusal::Expired),
+        Err(TokenError::UnknownKey) => Err(PlaceRefusal::UnknownKey),
         Err(_) => Err(PlaceRefusal::Invalid),
     }
 }
@@ -215,8 +253,8 @@ mod tests {
         let token = ring.sign_pass(&pass("demo"), NOW_S).unwrap();
         let other = ring.sign_pass(&pass("other"), NOW_S).unwrap();
         let mut headers = HeaderMap::new();
-        let cookie = format!("a=b; usher_pass_other={other}; usher_pass_demo={token}");
-        headers.insert(COOKIE, HeaderValue::from_str(&cookie).unwrap());
+        let cookie = format!("a=b; n=José; usher_pass_other={other}; usher_pass_demo={token}");
+        headers.insert(COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
         let found = |sale: Option<&SaleId>, now_s| credentials.pass(&headers, style, sale, &ring, now_s);
         assert_eq!(found(Some(&demo), NOW_S).unwrap().pass, pass("demo"));
         assert_eq!(found(Some(&demo), NOW_S + 30).unwrap().pass, pass("demo"), "from memory");
@@ -224,6 +262,10 @@ mod tests {
         assert_eq!(found(None, NOW_S).unwrap().pass.sale.as_str(), "other");
         assert!(found(Some(&"third".parse().unwrap()), NOW_S).is_none());
 
+        credentials.note_left(&[pass("demo").visitor], NOW_S, 600);
+        assert!(found(Some(&demo), NOW_S).is_none(), "given back");
+
+        let credentials = Credentials::default();
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("pass {token}")).unwrap());
         assert!(credentials.pass(&headers, style, Some(&demo), &ring, NOW_S).is_some());
@@ -234,7 +276,7 @@ mod tests {
         let style = CookieStyle { secure: true };
         let set = style.set_pass(&"demo".parse().unwrap(), "T", 60);
         assert_eq!(set, "__Host-usher_pass_demo=T; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
-        assert!(CookieStyle::is_ours("__Host-usher_pass_demo") && CookieStyle::is_ours("usher_place_x"));
-        assert!(!CookieStyle::is_ours("usher_buyer"));
+        assert!(CookieStyle::is_ours(b"__Host-usher_pass_demo") && CookieStyle::is_ours(b"usher_place_x"));
+        assert!(!CookieStyle::is_ours(b"usher_buyer"));
     }
 }

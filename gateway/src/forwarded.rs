@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::credentials::{CookieStyle, cookies};
 
 /// Whether a request header must not pass from a client to the origin.
 pub fn is_forged(name: &HeaderName) -> bool {
@@ -47,12 +49,17 @@ pub fn limit_key(address: IpAddr) -> IpAddr {
 }
 
 /// The `Cookie` values without our own cookies; `None` when nothing is left.
-pub fn foreign_cookies(headers: &HeaderMap) -> Option<String> {
-    let kept: Vec<String> = crate::credentials::cookies(headers)
-        .filter(|(name, _)| !crate::credentials::CookieStyle::is_ours(name))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    (!kept.is_empty()).then(|| kept.join("; "))
+pub fn foreign_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut kept = Vec::new();
+    for (name, value) in cookies(headers).filter(|(name, _)| !CookieStyle::is_ours(name)) {
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(name);
+        kept.push(b'=');
+        kept.extend_from_slice(value);
+    }
+    HeaderValue::from_bytes(&kept).ok().filter(|_| !kept.is_empty())
 }
 
 #[cfg(test)]
@@ -93,7 +100,7 @@ mod tests {
     fn our_cookies_stay_here() {
         let mut headers = HeaderMap::new();
         headers.insert("cookie", "a=1; usher_pass_demo=T; usher_buyer=B; __Host-usher_place_demo=P".parse().unwrap());
-        assert_eq!(foreign_cookies(&headers).as_deref(), Some("a=1; usher_buyer=B"));
+        assert_eq!(foreign_cookies(&headers).unwrap(), "a=1; usher_buyer=B");
         headers.insert("cookie", "usher_pass_demo=T".parse().unwrap());
         assert_eq!(foreign_cookies(&headers), None);
     }

@@ -31,20 +31,25 @@ impl Keys {
         self.ring.load_full()
     }
 
-    /// Reads the file again when it has changed; keeps the old keys and says why when it is bad.
-    pub fn reload_if_changed(&self) {
+    /// Reads the file again when it has changed, and answers whether the keys are new; keeps the old keys and says why
+    /// when it is bad.
+    pub fn reload_if_changed(&self) -> bool {
         let changed = std::fs::metadata(&self.file).and_then(|meta| meta.modified()).ok();
-        let Ok(mut read_at) = self.read_at.lock() else { return };
+        let Ok(mut read_at) = self.read_at.lock() else { return false };
         if changed.is_none() || *read_at == changed {
-            return;
+            return false;
         }
         *read_at = changed;
         match read(&self.file) {
             Ok((ring, _)) => {
                 tracing::info!(?ring, "signing keys read again");
                 self.ring.store(Arc::new(ring));
+                true
             }
-            Err(error) => tracing::error!("signing keys kept as they were: {error:#}"),
+            Err(error) => {
+                tracing::error!("signing keys kept as they were: {error:#}");
+                false
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | phase | file | what happens |
 //! |---|---|---|
-//! | bounds | [`bounds`] | head too large, body too large, method unknown: refused before anything else |
+//! | edge | [`edge`] | a head that is late, too large or could be read in two ways: refused before anything else |
 //! | route | [`routes`] | one of our own routes, a guarded path of a sale, or neither |
 //! | limit | [`limits`] | one client asks too often: 429, the place is kept |
 //! | credentials | [`credentials`] | pass and place are read from cookies and headers and verified |
@@ -21,7 +21,6 @@
 //! Deliberately absent: any state that another gateway would miss. Kill one and its visitors go on through the next.
 
 pub mod admission;
-pub mod bounds;
 pub mod config;
 pub mod control;
 pub mod credentials;

@@ -1,14 +1,16 @@
 //! How often one client may ask: by address, by address for new places, by visitor for polls.
 //!
-//! The buckets are this gateway's own. The number of keys is bounded: beyond it, newcomers share one bucket, so that
-//! an attacker with many addresses cannot grow the map. A refused poll costs the visitor nothing but time.
+//! The buckets are this gateway's own. The number of keys is bounded: a full map lets everybody through until the next
+//! sweep has forgotten the quiet ones, since a crowd of that size is no single client. A refused poll costs the visitor
+//! nothing but time.
 
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use queue_token::VisitorId;
 
 use crate::config::Limits;
@@ -27,7 +29,8 @@ pub struct ClientLimits {
 #[derive(Debug)]
 struct Limit<K: Hash + Eq + Clone> {
     keyed: DefaultKeyedRateLimiter<K>,
-    crowd: DefaultDirectRateLimiter,
+    /// Counting keys locks the whole map, so it is done once a sweep.
+    full: AtomicBool,
     clock: DefaultClock,
 }
 
@@ -37,21 +40,20 @@ pub type RetryAfterS = u64;
 impl<K: Hash + Eq + Clone> Limit<K> {
     fn new(per_s: u32, burst: u32) -> Option<Self> {
         let quota = Quota::per_second(NonZeroU32::new(per_s)?).allow_burst(NonZeroU32::new(burst.max(1))?);
-        Some(Self {
-            keyed: RateLimiter::keyed(quota),
-            crowd: RateLimiter::direct(quota),
-            clock: DefaultClock::default(),
-        })
+        Some(Self { keyed: RateLimiter::keyed(quota), full: AtomicBool::new(false), clock: DefaultClock::default() })
     }
 
     fn check(&self, key: &K) -> Result<(), RetryAfterS> {
-        let verdict = if self.keyed.len() < KEYS_MAX { self.keyed.check_key(key) } else { self.crowd.check() };
-        verdict.map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
+        if self.full.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.keyed.check_key(key).map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
     }
 
     fn sweep(&self) {
         self.keyed.retain_recent();
         self.keyed.shrink_to_fit();
+        self.full.store(self.keyed.len() >= KEYS_MAX, Ordering::Relaxed);
     }
 }
 

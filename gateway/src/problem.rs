@@ -28,6 +28,12 @@ pub enum Kind {
     RateLimited,
     /// The origin or the line cannot be reached.
     Unavailable,
+    /// The origin broke off; whether it acted is not known.
+    OutcomeUnknown,
+    /// Nobody may steer a sale without the control token.
+    Unauthorized,
+    /// Somebody else changed it in between.
+    VersionConflict,
     /// Defect on our side.
     Internal,
 }
@@ -45,6 +51,9 @@ impl Kind {
             Self::SaleClosed => ("sale-closed", "The sale takes nobody now", 403),
             Self::RateLimited => ("rate-limited", "Too many requests", 429),
             Self::Unavailable => ("unavailable", "Cannot answer now", 503),
+            Self::OutcomeUnknown => ("outcome-unknown", "The origin broke off", 502),
+            Self::Unauthorized => ("unauthorized", "The control token is needed", 401),
+            Self::VersionConflict => ("version-conflict", "Changed in between", 412),
             Self::Internal => ("internal", "Something went wrong on our side", 500),
         }
     }
@@ -57,7 +66,6 @@ const TYPE_BASE: &str = "/problems/";
 #[derive(Debug, Clone)]
 pub struct Problem {
     kind: Kind,
-    slug: &'static str,
     status: u16,
     detail: String,
     members: Map<String, Value>,
@@ -67,21 +75,19 @@ pub struct Problem {
 impl Problem {
     /// A problem of this kind; `detail` is read by strangers.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let (slug, _, status) = kind.parts();
-        Self { kind, slug, status, detail: detail.into(), members: Map::new(), retry_after_s: None }
+        let (_, _, status) = kind.parts();
+        Self { kind, status, detail: detail.into(), members: Map::new(), retry_after_s: None }
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
     }
 
     /// The same problem under another status of its kind.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
-        self
-    }
-
-    /// The same problem under a narrower type.
-    #[must_use]
-    pub fn slug(mut self, slug: &'static str) -> Self {
-        self.slug = slug;
         self
     }
 
@@ -103,8 +109,7 @@ impl Problem {
 
     /// The answer; `instance` is the path asked for.
     pub fn answer(self, instance: &str, request_id: &str) -> Answer {
-        let (_, title, _) = self.kind.parts();
-        let slug = self.slug;
+        let (slug, title, _) = self.kind.parts();
         let mut document = self.members;
         document.insert("type".to_owned(), json!(format!("{TYPE_BASE}{slug}")));
         document.insert("title".to_owned(), json!(title));

@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
 use pingora::proxy::FailToProxy;
+use queue_token::SaleId;
 
-use crate::bounds::{self, OutOfBounds};
 use crate::forwarded;
 use crate::problem::{Kind, Problem};
 use crate::room::{Answer, Asked, Entry, Gate, Outcome, guarded, join, leave, place, status};
@@ -23,8 +23,6 @@ use crate::upstream::{self, Balancer};
 const SWALLOW_BYTES: usize = 4 << 20;
 /// And at most for this long.
 const SWALLOW: Duration = Duration::from_secs(2);
-/// Longest pause between two reads of a request's body.
-const BODY_READ: Duration = Duration::from_secs(10);
 
 /// The proxy.
 pub struct Proxy {
@@ -64,7 +62,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        session.set_read_timeout(Some(BODY_READ));
+        session.set_read_timeout(Some(self.gate.config.limits.body_idle()));
+        // Whoever wants another protocol gets this one.
+        session.req_header_mut().remove_header("upgrade");
         if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
             ctx.peer = address.ip();
         }
@@ -90,8 +90,12 @@ impl ProxyHttp for Proxy {
             *body = None;
         }
         ctx.body_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
-        if ctx.body_bytes > self.gate.config.limits.body_max_bytes {
+        let limits = &self.gate.config.limits;
+        if ctx.body_bytes > limits.body_max_bytes {
             return Error::e_explain(HTTPStatus(413), "the body is longer than allowed");
+        }
+        if !end_of_stream && limits.is_too_slow(ctx.body_bytes, ctx.started.elapsed()) {
+            return Error::e_explain(HTTPStatus(408), "the body comes too slowly");
         }
         Ok(())
     }
@@ -202,12 +206,15 @@ impl ProxyHttp for Proxy {
             (ReadError | WriteError | ConnectionClosed, ErrorSource::Downstream) => 0,
             (ReadTimedout | WriteTimedout, ErrorSource::Downstream) => 408,
             (_, ErrorSource::Downstream) => 400,
-            (_, ErrorSource::Upstream) => 503,
+            // Nothing was sent: trying again is harmless. Otherwise nobody knows what the origin did.
+            (ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError, ErrorSource::Upstream) => 503,
+            (ReadTimedout | WriteTimedout, ErrorSource::Upstream) => 504,
+            (_, ErrorSource::Upstream) => 502,
             (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
         };
         ctx.outcome = "failed";
         tracing::warn!(request_id = %ctx.request_id, status, error = %e, "a request failed");
-        if status > 0 && session.response_written().is_none() {
+        if status > 0 && session.response_written().is_none_or(|head| head.status.is_informational()) {
             let path = session.req_header().uri.path().to_owned();
             let answer = failure(status).answer(&path, &ctx.request_id);
             session.set_keepalive(None);
@@ -243,11 +250,6 @@ impl Proxy {
             request_id: &ctx.request_id,
             now_us: telemetry::now_us(),
         };
-        if let Err(broken) = bounds::check(head, &gate.config.limits) {
-            let answer = refusal(broken).answer(asked.path(), asked.request_id).outcome("refused");
-            session.set_keepalive(None);
-            return Some(answer);
-        }
         if let Err(wait_s) = gate.limits.request(asked.address) {
             return Some(guarded::too_often(&asked, wait_s));
         }
@@ -255,8 +257,8 @@ impl Proxy {
             return Some(self.own_route(&asked, route).await);
         }
         let host = head.uri.host().or_else(|| asked.header("host")).unwrap_or_default();
-        let segments = routes::segments(asked.path());
-        match gate.rooms.guarding(host, &head.method, &segments) {
+        let paths = routes::readings(asked.path());
+        match gate.rooms.guarding(host, &head.method, &paths) {
             Some((room, view)) => {
                 ctx.sale = Some(room.id.to_string());
                 match guarded::decide(gate, &asked, &room, &view).await {
@@ -266,7 +268,12 @@ impl Proxy {
             }
             None => {
                 let ring = gate.keys.ring();
-                let held = gate.credentials.pass(&head.headers, gate.cookies(), None, &ring, asked.now_s());
+                // With passes of several sales the one counts whose sale guards this path for another method.
+                let near = gate.rooms.speaking_of(host, &paths);
+                let pass = |sale: Option<&SaleId>| {
+                    gate.credentials.pass(&head.headers, gate.cookies(), sale, &ring, asked.now_s())
+                };
+                let held = near.as_ref().and_then(|sale| pass(Some(sale))).or_else(|| pass(None));
                 ctx.entry = held.map(|held| Entry { pass: Some(held), cookies: Vec::new(), fresh: false, place: None });
             }
         }
@@ -294,16 +301,17 @@ impl Proxy {
         match route {
             OwnRoute::Join(_) => join::join(gate, asked, &room, &view).await,
             OwnRoute::Place(_) => place::place(gate, asked, &room, &view).await,
-            OwnRoute::Leave(_) => leave::leave(gate, asked, &room).await,
+            OwnRoute::Leave(_) => leave::leave(gate, asked, &room, &view).await,
             _ => status::status(asked, &room, &view),
         }
     }
 
     /// The origin gave the visitor's slot back.
     fn depart(&self, held: &crate::credentials::HeldPass) {
-        self.gate.credentials.forget(&held.token);
-        let Some(room) = self.gate.rooms.get(&held.pass.sale) else { return };
         let visitor = held.pass.visitor;
+        let left_s = held.pass.expires_at_s.saturating_sub(telemetry::now_s());
+        self.gate.credentials.note_left(&[visitor], telemetry::now_s(), left_s);
+        let Some(room) = self.gate.rooms.get(&held.pass.sale) else { return };
         // The answer need not wait for it; a slot that stays by a failure ends with its pass.
         tokio::spawn(async move {
             if let Err(error) = room.depart(visitor).await {
@@ -319,20 +327,15 @@ fn is_ours(value: &str) -> bool {
     scheme.eq_ignore_ascii_case("pass") || scheme.eq_ignore_ascii_case("place")
 }
 
-fn refusal(broken: OutOfBounds) -> Problem {
-    match broken {
-        OutOfBounds::Head => Problem::new(Kind::TooLarge, "The request's head is larger than allowed.").status(431),
-        OutOfBounds::Body => Problem::new(Kind::TooLarge, "The request's body is larger than allowed."),
-        OutOfBounds::Method => Problem::new(Kind::MethodNotAllowed, "Nothing here knows this method."),
-        OutOfBounds::Length => Problem::new(Kind::Invalid, "The declared length is not one number."),
-        OutOfBounds::Host => Problem::new(Kind::Invalid, "More than one host was named."),
-    }
-}
-
 fn failure(status: u16) -> Problem {
     match status {
         413 => Problem::new(Kind::TooLarge, "The request's body is larger than allowed."),
         400..=499 => Problem::new(Kind::Invalid, "The request could not be read.").status(status),
+        502 | 504 => {
+            let detail = "The origin did not answer to the end; whether it acted is not known. Repeating with the same \
+                          Idempotency-Key is safe.";
+            Problem::new(Kind::OutcomeUnknown, detail).status(status).retry_after(1)
+        }
         503 => {
             Problem::new(Kind::Unavailable, "The origin cannot answer now; nothing is lost. Try again.").retry_after(2)
         }
@@ -346,7 +349,10 @@ async fn send(session: &mut Session, answer: Answer) -> Result<()> {
     for (name, value) in &answer.headers {
         head.append_header(*name, HeaderValue::from_str(value).or_err(InternalError, "header value")?)?;
     }
-    head.insert_header("content-length", answer.body.len())?;
+    // RFC 9110 §8.6: a 204 says nothing about a length.
+    if answer.status != 204 {
+        head.insert_header("content-length", answer.body.len())?;
+    }
     let no_body = answer.body.is_empty() || session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head), no_body).await?;
     if !no_body {

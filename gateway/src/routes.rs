@@ -1,8 +1,9 @@
 //! Which path belongs to what: our own routes, a guarded path of a sale, or neither.
 //!
 //! Guards are matched on a normalised path that is never narrower than what an origin could make of the same bytes:
-//! percent-encoding undone, case folded, empty and dot segments resolved, `;parameters` cut, backslashes turned.
-//! So no spelling slips past a guard; the origin still receives the path as it was sent.
+//! percent-encoding undone, case folded, empty segments dropped, `;parameters` cut, backslashes turned, and dot segments
+//! once resolved and once left as they stand. So no spelling slips past a guard; the origin still receives the path as
+//! it was sent. A guard on `hosts` needs an origin that tells hosts apart.
 
 use http::Method;
 use queue::settings::GuardedPath;
@@ -74,21 +75,43 @@ impl Guards {
 
     /// How many segments of the longest guard that matches; `None` when none does. `path` comes from [`segments`].
     pub fn matches(&self, host: &str, method: &Method, path: &[String]) -> Option<usize> {
+        // A HEAD tells as much as a GET.
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        self.longest(host, Some(method), path)
+    }
+
+    /// The same, whatever the method.
+    pub fn speaks_of(&self, host: &str, path: &[String]) -> Option<usize> {
+        self.longest(host, None, path)
+    }
+
+    fn longest(&self, host: &str, method: Option<&str>, path: &[String]) -> Option<usize> {
+        let host = host.trim_end_matches('.');
         let host =
             host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |h| h.0);
         if !self.hosts.is_empty() && !self.hosts.iter().any(|guarded| guarded.eq_ignore_ascii_case(host)) {
             return None;
         }
-        // A HEAD tells as much as a GET.
-        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
         self.paths
             .iter()
             .filter(|(guard, methods)| {
-                path.starts_with(guard) && (methods.is_empty() || methods.iter().any(|m| m == method))
+                path.starts_with(guard)
+                    && (methods.is_empty() || method.is_none_or(|method| methods.iter().any(|m| m == method)))
             })
             .map(|(guard, _)| guard.len())
             .max()
     }
+}
+
+/// The ways in which an origin could read a path: with dot segments resolved, and as they stand.
+pub fn readings(path: &str) -> [Vec<String>; 2] {
+    [segments(path), unresolved(path)]
+}
+
+fn unresolved(path: &str) -> Vec<String> {
+    let decoded = decode_percent(path);
+    let parts = decoded.split(['/', '\\']).map(|part| part.split(';').next().unwrap_or_default());
+    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// The normalised segments of a path.
@@ -165,6 +188,9 @@ mod tests {
         ] {
             assert!(guards.matches("h", &Method::POST, &segments(path)).is_some(), "{path}");
         }
+        let dots = "/v1/events/demo-arena/holds/%2e%2e/..";
+        let held = readings(dots).iter().any(|path| guards.matches("h", &Method::POST, path).is_some());
+        assert!(held, "an origin that resolves no dots sees it below the guard");
         for path in ["/", "/v1/events/demo-arena", "/v1/events/demo-arena/holdsx", "/v1/events/demo-club/holds"] {
             assert!(guards.matches("h", &Method::POST, &segments(path)).is_none(), "{path}");
         }

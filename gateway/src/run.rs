@@ -8,10 +8,12 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
+use pingora::services::listening::Service;
 
 use crate::config::Config;
 use crate::control::Control;
 use crate::credentials::Credentials;
+use crate::edge::Edge;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::jobs::Jobs;
@@ -62,7 +64,8 @@ pub fn run(config: Config) -> Result<()> {
     server.add_service(background_service("control", control));
 
     let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials, limits });
-    let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, Proxy { gate, balancer: nodes });
+    let proxy = pingora::proxy::http_proxy(&server.configuration, Proxy { gate, balancer: nodes });
+    let mut proxy = Service::new("edge".to_owned(), Edge::new(config.clone(), proxy));
     proxy.add_listener(
         ListenerConfig::tcp(config.listen.to_string())
             .l4_buffer(L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES)),

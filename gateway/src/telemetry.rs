@@ -54,6 +54,7 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     metrics::describe_counter!("usher_gateway_requests_total", "requests by what became of them");
     metrics::describe_histogram!("usher_gateway_request_seconds", "time to answer a request");
+    metrics::describe_counter!("usher_gateway_connections_refused_total", "connections beyond an address's share");
     metrics::describe_counter!("usher_gateway_called_total", "visitors called by this gateway's ticks");
     metrics::describe_counter!("usher_gateway_line_errors_total", "operations on the line that failed");
     metrics::describe_gauge!("usher_gateway_waiting", "visitors in the line");

@@ -14,8 +14,8 @@ use pingora::lb::{Backends, LoadBalancer, discovery};
 use pingora::prelude::HttpPeer;
 use pingora::services::background::{GenBackgroundService, background_service};
 
-/// Nodes looked at before giving up.
-const TRIES: usize = 16;
+/// Points of the hash ring looked at before giving up; each node has about 160 of them.
+const TRIES: usize = 4096;
 /// Longest wait for a connection to a node on the same network.
 const CONNECT: Duration = Duration::from_millis(500);
 /// Longest silence of an origin: event streams send a comment every 15 s.

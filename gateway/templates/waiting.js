@@ -22,7 +22,10 @@ if(over)return;
 try{const r=await fetch(url,{headers:{accept:"application/json"},cache:"no-store"});
 const p=await r.json();fails=0;text("alert","");
 if(r.status===429){later(Number(r.headers.get("retry-after"))||5);return}
-if(r.status===401||r.status===403||p.state==="left"||p.state==="expired"){over=true;location.reload();return}
+if(r.status===401||r.status===403||p.state==="left"||p.state==="expired"){over=true;
+if(r.status===401&&performance.getEntriesByType("navigation").some(n=>n.type==="reload")){
+text("alert","This browser does not keep cookies for this site, so it cannot keep a place. Please allow them and reload.");return}
+location.reload();return}
 if(!r.ok)throw new Error(r.status);
 if(p.state==="inside"){enter();return}
 show(p);later(p.poll_s)}

@@ -8,8 +8,11 @@
 
 mod bad_input;
 mod buyer_journey;
+mod canary;
 mod last_seats;
 mod node_loss;
+mod raw_sockets;
 mod redis_loss;
+mod spellings;
 mod waiting_room;
 mod world;

@@ -36,6 +36,11 @@ impl World {
         Self { stack, client }
     }
 
+    /// The same stack for another test.
+    pub fn beside(other: &Self) -> Self {
+        Self::of(other.stack.clone())
+    }
+
     /// The stack that tests share who harm nothing: two of each, a line that is faster than any test.
     pub fn shared() -> Arc<Self> {
         static STACK: OnceLock<Arc<Stack>> = OnceLock::new();

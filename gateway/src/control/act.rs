@@ -37,7 +37,8 @@ pub async fn act(State(desk): State<Arc<Desk>>, Path((sale, action)): Path<(Stri
         settings.state = state;
         match store(&desk, &sale, &settings, Expect::Version(view.snapshot.version)).await {
             Ok((room, view)) => return axum::Json(document(&room, &view)).into_response(),
-            Err(problem) => last = *problem,
+            Err(problem) if problem.is(Kind::VersionConflict) => last = *problem,
+            Err(problem) => return refuse(*problem),
         }
     }
     refuse(last)

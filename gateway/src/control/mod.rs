@@ -36,6 +36,9 @@ pub mod console;
 pub mod live;
 pub mod sales;
 
+/// Between two foldings of the metrics' samples.
+const UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The control port as a service.
 pub struct Control {
     listener: Mutex<Option<TcpListener>>,
@@ -75,6 +78,15 @@ impl BackgroundService for Control {
             tracing::error!("the control port cannot be served");
             return;
         };
+        // Histograms keep raw samples until they are folded; nobody may ever ask for the metrics.
+        let upkeep = self.desk.prometheus.clone();
+        let folding = tokio::spawn(async move {
+            let mut times = tokio::time::interval(UPKEEP);
+            loop {
+                times.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let served = axum::serve(listener, routes(self.desk.clone())).with_graceful_shutdown(async move {
             // An error means that the sender is gone, which is a shutdown too.
@@ -83,6 +95,7 @@ impl BackgroundService for Control {
         if let Err(error) = served.await {
             tracing::error!(%error, "the control port stopped");
         }
+        folding.abort();
     }
 }
 
@@ -117,7 +130,7 @@ async fn authorised(State(desk): State<Arc<Desk>>, request: Request, next: Next)
     if bool::from(given.as_bytes().ct_eq(desk.token.expose_secret().as_bytes())) {
         return next.run(request).await;
     }
-    let problem = Problem::new(Kind::PlaceRequired, "The control token is needed.").slug("unauthorized");
+    let problem = Problem::new(Kind::Unauthorized, "Send it as `Authorization: Bearer TOKEN`.");
     refuse(problem).into_response()
 }
 

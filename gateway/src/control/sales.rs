@@ -35,9 +35,9 @@ pub async fn show(State(desk): State<Arc<Desk>>, Path(sale): Path<String>) -> Re
 
 /// Creates a sale or replaces its settings; `If-Match` names the version that must stand.
 pub async fn put(State(desk): State<Arc<Desk>>, Path(sale): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    let settings: Settings = match serde_json::from_slice(&body) {
+    let settings = match Settings::parse_strictly(&body) {
         Ok(settings) => settings,
-        Err(error) => return refuse(invalid("", &error.to_string())),
+        Err(fault) => return refuse(invalid(&fault.pointer, &fault.detail)),
     };
     let expect = match headers.get("if-match").map(|value| value.to_str().unwrap_or_default()) {
         None | Some("*") => Expect::Any,
@@ -143,9 +143,7 @@ fn unreachable() -> Problem {
 fn outage(error: LineError) -> Box<Problem> {
     Box::new(match error {
         LineError::Conflict { current } => {
-            Problem::new(Kind::Invalid, "The settings have changed since; read them again.")
-                .slug("version-conflict")
-                .status(412)
+            Problem::new(Kind::VersionConflict, "The settings have changed since; read them again.")
                 .members(json!({"version": current}))
         }
         error => {

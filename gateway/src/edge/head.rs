@@ -6,6 +6,8 @@
 //!
 //! Left out: what the request is about. That is decided on the parsed head, later.
 
+use std::ops::Range;
+
 use crate::config::Limits;
 
 /// Methods that anything here answers.
@@ -42,11 +44,12 @@ pub fn end(bytes: &[u8], from: usize) -> Result<Option<usize>, Fault> {
     Ok(None)
 }
 
-/// Checks a whole head, from its first byte to the empty line.
+/// Checks a whole head, from its first byte to the empty line. What is returned is to be cut out of it: the scheme and
+/// host of a target that names them, so that everybody behind reads a path; mostly nothing.
 ///
 /// # Errors
 /// The first fault.
-pub fn check(head: &[u8], limits: &Limits) -> Result<(), Fault> {
+pub fn check(head: &[u8], limits: &Limits) -> Result<Range<usize>, Fault> {
     if head.len() > limits.head_max_bytes {
         return Err(Fault::Head);
     }
@@ -61,7 +64,8 @@ pub fn check(head: &[u8], limits: &Limits) -> Result<(), Fault> {
         }
         fields.read(line?)?;
     }
-    fields.check(&request, limits)
+    fields.check(&request, limits)?;
+    Ok(request.origin)
 }
 
 /// The path as it was sent, for the answer to a refused request; empty when there is none to read.
@@ -77,6 +81,8 @@ struct Request<'a> {
     newer: bool,
     /// The host that an absolute target names.
     authority: Option<&'a [u8]>,
+    /// Where in the line that target's scheme and host are.
+    origin: Range<usize>,
 }
 
 /// Takes the next line off `rest`.
@@ -116,13 +122,15 @@ fn request_line(line: &[u8]) -> Result<Request<'_>, Fault> {
     if !target.iter().all(u8::is_ascii_graphic) || target.contains(&b'#') {
         return Err(Malformed("the target holds bytes that belong encoded"));
     }
-    Ok(Request { newer, authority: authority(target)? })
+    let start = method.len() + 1;
+    let (origin_bytes, authority) = origin(target)?;
+    Ok(Request { newer, authority, origin: start..start + origin_bytes })
 }
 
-/// The host that the target names, or `None` when it is a path.
-fn authority(target: &[u8]) -> Result<Option<&[u8]>, Fault> {
+/// How many bytes of the target are scheme and host, and the host; nothing of either when it is a path.
+fn origin(target: &[u8]) -> Result<(usize, Option<&[u8]>), Fault> {
     if target.starts_with(b"/") {
-        return Ok(None);
+        return Ok((0, None));
     }
     let after = |scheme: &[u8]| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
@@ -130,7 +138,7 @@ fn authority(target: &[u8]) -> Result<Option<&[u8]>, Fault> {
     };
     let rest = after(b"http://").or_else(|| after(b"https://")).ok_or(Malformed("the target is no path"))?;
     let slash = rest.iter().position(|byte| *byte == b'/').ok_or(Malformed("the target has no path"))?;
-    Ok(Some(&rest[..slash]))
+    Ok((target.len() - rest.len() + slash, Some(&rest[..slash])))
 }
 
 /// What the fields say that matters for the message's frame.

@@ -9,7 +9,7 @@ const GOOD: &str = "GET /events?a=b HTTP/1.1\r\nHost: a.example:8080\r\n\r\n";
 fn read(head: &[u8]) -> Result<(), Fault> {
     let limits = Limits::default();
     match end(head, 0)? {
-        Some(end) => check(&head[..end], &limits),
+        Some(end) => check(&head[..end], &limits).map(drop),
         None => Err(Malformed("unfinished")),
     }
 }
@@ -139,6 +139,17 @@ fn bounds_hold() {
     assert_eq!(post(&fields(63)), Ok(()));
     assert_eq!(post(&fields(64)), Err(Fault::Head));
     assert_eq!(post(&format!("x: {}", "y".repeat(17_000))), Err(Fault::Head));
+}
+
+#[test]
+fn scheme_and_host_of_a_target_are_cut_out() {
+    for (target, path) in
+        [("/x", "/x"), ("http://a/x?y", "/x?y"), ("HTTPS://a//", "//"), ("http://a/http://a/", "/http://a/")]
+    {
+        let mut head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        head.replace_range(check(head.as_bytes(), &Limits::default()).unwrap(), "");
+        assert!(head.starts_with(&format!("GET {path} HTTP")), "{target}: {head}");
+    }
 }
 
 #[test]

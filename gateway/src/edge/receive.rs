@@ -1,5 +1,7 @@
 //! Reads one request's head: bounded in bytes and in time, however the bytes trickle in.
 
+use std::ops::Range;
+
 use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -60,15 +62,24 @@ pub async fn receive(stream: &mut Stream, wait: Duration, limits: &Limits, stop:
             skipped = true;
         }
         let found = match head::end(&bytes, looked_at) {
-            Ok(Some(end)) => head::check(&bytes[..end], limits).map(|()| true),
+            Ok(Some(end)) => head::check(&bytes[..end], limits).map(Some),
             Ok(None) if bytes.len() > limits.head_max_bytes => Err(Fault::Head),
-            Ok(None) => Ok(false),
+            Ok(None) => Ok(None),
             Err(fault) => Err(fault),
         };
         match found {
-            Ok(true) => return Received::Head(bytes),
-            Ok(false) => looked_at = bytes.len(),
+            Ok(Some(cut)) => return Received::Head(without(bytes, cut)),
+            Ok(None) => looked_at = bytes.len(),
             Err(fault) => return Received::Refused(Refusal::Fault(fault), bytes),
         }
     }
+}
+
+fn without(mut bytes: BytesMut, cut: Range<usize>) -> BytesMut {
+    if !cut.is_empty() {
+        let rest = bytes.split_off(cut.end);
+        bytes.truncate(cut.start);
+        bytes.extend_from_slice(&rest);
+    }
+    bytes
 }

@@ -47,8 +47,13 @@ impl<T: Send + 'static, R: Send + 'static> Batch<T, R> {
     {
         let (queue, mut items) = mpsc::channel::<Item<T, R>>(waiting);
         let worker = async move {
-            let mut gathered = Vec::with_capacity(size);
+            let mut gathered: Vec<Item<T, R>> = Vec::with_capacity(size);
             while items.recv_many(&mut gathered, size).await > 0 {
+                // Whoever has gone away wants nothing any more, and must not be given a spot that nobody will know of.
+                gathered.retain(|(_, answer)| !answer.is_closed());
+                if gathered.is_empty() {
+                    continue;
+                }
                 let (batch, answers): (Vec<T>, Vec<_>) = gathered.drain(..).unzip();
                 match call(batch).await {
                     Ok(replies) => {

@@ -82,7 +82,14 @@ impl Jobs {
         sales.extend(self.rooms.all().iter().map(|room| room.id.clone()));
         sales.sort();
         sales.dedup();
-        join_all(sales.iter().map(|sale| self.rooms.look(sale))).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        for (sale, looked) in sales.iter().zip(join_all(sales.iter().map(|sale| self.rooms.look(sale))).await) {
+            match looked {
+                Ok(_) => {}
+                Err(error) if error.is_outage() => return Err(error),
+                // One sale that cannot be read must not keep all others closed.
+                Err(error) => tracing::error!(%sale, error = ?error, "a sale cannot be read"),
+            }
+        }
         Ok(())
     }
 
@@ -125,7 +132,9 @@ impl Jobs {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
-            self.keys.reload_if_changed();
+            if self.keys.reload_if_changed() {
+                self.rooms.forget_passes();
+            }
             self.limits.sweep();
         }
     }

@@ -110,6 +110,14 @@ impl SaleRoom {
         self.joins.ask(visitor).await
     }
 
+    /// Joins the line, or, `alone`, answers at once that the line does not know the visitor.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn join_unless(&self, alone: bool, visitor: VisitorId) -> Result<Standing, BatchError> {
+        if alone { Ok(Standing::Unknown) } else { self.join(visitor).await }
+    }
+
     /// Says that the visitor is present and asks where it stands.
     ///
     /// # Errors

@@ -49,6 +49,11 @@ impl Rooms {
         self.rooms.load().get(sale).cloned()
     }
 
+    /// Forgets every remembered pass: the keys have changed.
+    pub fn forget_passes(&self) {
+        self.credentials.forget_all();
+    }
+
     /// All known sales.
     pub fn all(&self) -> Vec<Arc<SaleRoom>> {
         let mut all: Vec<_> = self.rooms.load().values().cloned().collect();
@@ -57,16 +62,32 @@ impl Rooms {
     }
 
     /// The sale that guards this request: the one with the longest matching path, then the first by name.
-    pub fn guarding(&self, host: &str, method: &Method, segments: &[String]) -> Option<(Arc<SaleRoom>, Arc<View>)> {
+    pub fn guarding(
+        &self,
+        host: &str,
+        method: &Method,
+        readings: &[Vec<String>],
+    ) -> Option<(Arc<SaleRoom>, Arc<View>)> {
         let rooms = self.rooms.load();
         let matches = rooms.values().filter_map(|room| {
             let view = room.view()?;
-            let length = view.guards.matches(host, method, segments)?;
+            let length = readings.iter().filter_map(|path| view.guards.matches(host, method, path)).max()?;
             Some((length, room, view))
         });
         matches
             .max_by(|(a, room_a, _), (b, room_b, _)| a.cmp(b).then(room_b.id.cmp(&room_a.id)))
             .map(|(_, room, view)| (room.clone(), view))
+    }
+
+    /// The sale that guards this path for some method.
+    pub fn speaking_of(&self, host: &str, readings: &[Vec<String>]) -> Option<SaleId> {
+        let rooms = self.rooms.load();
+        let matches = rooms.values().filter_map(|room| {
+            let view = room.view()?;
+            let length = readings.iter().filter_map(|path| view.guards.speaks_of(host, path)).max()?;
+            Some((length, room.id.clone()))
+        });
+        matches.max().map(|(_, sale)| sale)
     }
 
     /// Reads a sale's snapshot now; opens its room when it is new. Answers whether Redis knows the sale.
@@ -94,6 +115,7 @@ impl Rooms {
         metrics::gauge!("usher_gateway_waiting", "sale" => sale.to_string()).set(snapshot.numbers.waiting as f64);
         metrics::gauge!("usher_gateway_inside", "sale" => sale.to_string()).set(snapshot.numbers.inside as f64);
         let before = room.view();
+        self.credentials.note_left(&snapshot.left, telemetry::now_s(), snapshot.settings.pass_ttl_s);
         if before.as_ref().is_some_and(|before| before.snapshot.generation != snapshot.generation) {
             self.restore_inside(&room);
         }

@@ -49,6 +49,12 @@ impl View {
         // A sale that was lost starts counting anew, and a clock may step back: then the past says nothing.
         let now = (snapshot.at_us, snapshot.numbers.called_total);
         history.retain(|(at, called)| *at < now.0 && *at + OUTFLOW_WINDOW_US >= now.0 && *called <= now.1);
+        // A lull, a pause or other settings say nothing about how fast a full line moves.
+        let moves = snapshot.settings.state == SaleState::Open || snapshot.settings.state == SaleState::Scheduled;
+        let same = before.is_some_and(|view| view.snapshot.version == snapshot.version);
+        if snapshot.numbers.waiting == 0 || !moves || !same {
+            history.clear();
+        }
         history.push(now);
         let (first_us, first_called) = history[0];
         let span_us = now.0 - first_us;
@@ -104,11 +110,11 @@ impl View {
             return None;
         }
         let configured = self.snapshot.settings.rate_per_min;
-        // What was measured shows no-shows and a full house; with nobody waiting it shows only a lack of fans.
-        let per_min = match self.outflow_per_min {
-            Some(measured) if measured > 0.0 && self.snapshot.numbers.waiting > 0 => measured.min(configured),
-            _ => configured,
-        };
+        // What was measured shows no-shows and a full house.
+        let per_min = self.outflow_per_min.map_or(configured, |measured| measured.min(configured));
+        if per_min <= 0.0 {
+            return None;
+        }
         let mean_s = position as f64 * 60.0 / per_min;
         // Calls arrive as a stream with at least Poisson's variation; ghosts ahead shorten the wait.
         let spread = 1.2816 / (position as f64).sqrt();
@@ -123,13 +129,21 @@ impl View {
             Some(eta) => ((eta.p10 + eta.p90) as f64 / 60.0).clamp(2.0, 60.0),
             None => 20.0,
         };
-        let until_open_s = self.opens_at_us.filter(|_| self.state(now_us) == SaleState::Scheduled);
+        let until_open_s = self
+            .opens_at_us
+            .filter(|_| self.state(now_us) == SaleState::Scheduled)
+            .map(|opens_us| opens_us.saturating_sub(now_us) as f64 / 1e6);
         let middle = match until_open_s {
-            // Before the opening nobody is called, but everybody should look again soon after it.
-            Some(opens_us) => (opens_us.saturating_sub(now_us) as f64 / 1e6).clamp(2.0, middle),
-            None => middle,
+            // Before the opening nobody is called. Those in front look again as it opens, the others spread over a minute.
+            Some(left_s) if near => left_s.clamp(2.0, middle),
+            Some(left_s) if left_s < middle => return (left_s + 30.0 + 30.0 * jitter.clamp(-1.0, 1.0)).max(1.0) as u64,
+            _ => middle,
         };
-        let middle = if near { middle.min(NEAR_POLL_MAX_S) } else { middle };
+        // At full speed, everybody asks twice before the horizon reaches them.
+        let rate_per_min = self.snapshot.settings.rate_per_min;
+        let reach = (rate_per_min * 1.5).max(100.0);
+        let until_near_s = (position as f64 - reach).max(0.0) * 60.0 / rate_per_min;
+        let middle = if near { middle.min(NEAR_POLL_MAX_S) } else { middle.min((until_near_s / 2.3).max(2.0)) };
         (middle * (1.0 + 0.15 * jitter.clamp(-1.0, 1.0))).round().max(1.0) as u64
     }
 }
@@ -159,6 +173,7 @@ mod tests {
             generation: 1,
             calm_until_us: 0,
             whole_at_us: 0,
+            left: Vec::new(),
         }
     }
 
@@ -174,8 +189,12 @@ mod tests {
         assert_eq!(view.outflow_per_min, Some(300.0));
         assert!(view.history.len() <= 61, "the past is bounded");
         // A Redis that lost everything counts from zero: no negative outflow.
-        let view = View::new(snapshot(101_000_000, 0, OPEN), Some(&view), 0);
-        assert_eq!(view.outflow_per_min, None);
+        let lost = View::new(snapshot(101_000_000, 0, OPEN), Some(&view), 0);
+        assert_eq!(lost.outflow_per_min, None);
+        // Nor does an empty line say how fast a full one moves.
+        let mut lull = snapshot(101_000_000, 500, OPEN);
+        lull.numbers.waiting = 0;
+        assert_eq!(View::new(lull, Some(&view), 0).outflow_per_min, None);
     }
 
     #[test]
@@ -194,7 +213,9 @@ mod tests {
         let opens_us = 1_800_000_000_000_000;
         assert_eq!(view.state(opens_us - 1), SaleState::Scheduled);
         assert_eq!(view.state(opens_us), SaleState::Open);
-        assert_eq!(view.poll_s(1, false, opens_us - 5_000_000, 0.0), 5);
+        assert_eq!(view.poll_s(1, true, opens_us - 3_000_000, 0.0), 3);
+        let far = [-1.0, 0.0, 1.0].map(|jitter| view.poll_s(9_000, false, opens_us - 5_000_000, jitter));
+        assert_eq!(far, [5, 35, 65], "spread over a minute");
     }
 
     #[test]

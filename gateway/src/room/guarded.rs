@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
-use crate::credentials::{self, HeldPass};
+use crate::credentials::HeldPass;
 use crate::line::room::SaleRoom;
 use crate::line::view::View;
 use crate::negotiate::{Form, form};
@@ -19,8 +19,7 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
     if let Some(held) = pass {
         return through(gate, asked, room, view, held).await;
     }
-    let place = credentials::place(&asked.head.headers, style, &room.id, &ring, asked.now_s())
-        .map(|(place, token)| HeldPlace { place, token: token.to_owned() });
+    let place = gate.place(asked, &room.id).map(|(place, token)| HeldPlace { place, token: token.to_owned() });
     // A bad place on a guarded path is no place: the visitor gets a new one.
     let place = place.ok();
     let facts = Facts {
@@ -41,11 +40,27 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
             let document = waiting(asked, room, view, &held, None);
             Outcome::Answer(show(gate, asked, room, &held, &document))
         }
-        (Step::Join | Step::JoinAlone, _) => join_and_decide(gate, asked, room, view).await,
+        (Step::Join | Step::JoinAlone, _) if only_looks_ahead(asked) => Outcome::Answer(no_place_for(asked)),
+        (Step::Join, _) => join_and_decide(gate, asked, room, view, false).await,
+        (Step::JoinAlone, _) => join_and_decide(gate, asked, room, view, true).await,
         (Step::Closed, _) => Outcome::Answer(closed(asked, room, view)),
         (Step::LetThrough, _) => Outcome::Enter(Entry { pass: None, cookies: Vec::new(), fresh: false, place: None }),
         _ => Outcome::Answer(unavailable(asked)),
     }
+}
+
+/// A request that nobody waits for: a preflight, or a browser that fetches before it is asked to.
+fn only_looks_ahead(asked: &Asked<'_>) -> bool {
+    let ahead = |name| asked.header(name).is_some_and(|value| value.contains("prefetch"));
+    asked.head.method == http::Method::OPTIONS || ahead("sec-purpose") || ahead("purpose")
+}
+
+/// The answer to such a request: it takes no place.
+fn no_place_for(asked: &Asked<'_>) -> Answer {
+    Problem::new(Kind::Waiting, "There is a line here; this request takes no place in it.")
+        .retry_after(1)
+        .answer(asked.path(), asked.request_id)
+        .outcome("waiting")
 }
 
 fn near(view: &View, held: &HeldPlace) -> PlaceFact {
@@ -69,8 +84,8 @@ async fn through(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, h
         },
         // The slot was given back or used up: the pass no longer counts.
         Ok(None) => {
-            gate.credentials.forget(&held.token);
-            join_and_decide(gate, asked, room, view).await
+            gate.credentials.note_left(&[held.pass.visitor], asked.now_s(), left_s);
+            join_and_decide(gate, asked, room, view, false).await
         }
         // A pass stays good while Redis is away.
         Err(_) => Outcome::Enter(unchanged(held)),
@@ -99,7 +114,7 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
     };
     match verdict(&standing) {
         Verdict::Claim | Verdict::Enter => claim(gate, asked, room, view, &held, false).await,
-        Verdict::Over => join_and_decide(gate, asked, room, view).await,
+        Verdict::Over => join_and_decide(gate, asked, room, view, false).await,
         Verdict::Wait | Verdict::Closed => {
             let ahead = match standing {
                 queue::Standing::Waiting { ahead, .. } => Some(ahead),
@@ -126,8 +141,8 @@ async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, hel
     }
 }
 
-async fn join_and_decide(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Outcome {
-    match join::take_place(gate, asked, room, view).await {
+async fn join_and_decide(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, alone: bool) -> Outcome {
+    match join::take_place(gate, asked, room, view, alone).await {
         Ok(join::Taken::Called(held)) => claim(gate, asked, room, view, &held, true).await,
         Ok(join::Taken::Waiting(held, ahead)) => {
             let document = waiting(asked, room, view, &held, ahead);
@@ -177,16 +192,25 @@ pub fn closed(asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
 
 /// The answer while the sale cannot be served.
 pub fn unavailable(asked: &Asked<'_>) -> Answer {
-    let detail = "The waiting room cannot take you in at the moment. A place you already have is safe.";
-    Problem::new(Kind::Unavailable, detail).retry_after(5).answer(asked.path(), asked.request_id).outcome("unavailable")
+    match form(asked.header("accept")) {
+        Form::Html => page::notice(503, "The waiting room cannot take you in at the moment.", 5),
+        Form::Json => {
+            let detail = "The waiting room cannot take you in at the moment. A place you already have is safe.";
+            Problem::new(Kind::Unavailable, detail).retry_after(5).answer(asked.path(), asked.request_id)
+        }
+    }
+    .outcome("unavailable")
 }
 
 /// The answer to a client that asks too often.
 pub fn too_often(asked: &Asked<'_>, wait_s: u64) -> Answer {
-    Problem::new(Kind::RateLimited, "You ask too often; nothing is lost. Ask again later.")
-        .retry_after(wait_s)
-        .answer(asked.path(), asked.request_id)
-        .outcome("limited")
+    match form(asked.header("accept")) {
+        Form::Html => page::notice(429, "Many requests come from where you are.", wait_s.max(5)),
+        Form::Json => Problem::new(Kind::RateLimited, "You ask too often; nothing is lost. Ask again later.")
+            .retry_after(wait_s)
+            .answer(asked.path(), asked.request_id),
+    }
+    .outcome("limited")
 }
 
 /// A random number from -1 to 1.

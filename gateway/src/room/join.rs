@@ -21,14 +21,20 @@ pub enum Taken {
     Closed,
 }
 
-/// Takes a new place; while the line does not answer, by the sale's outage policy.
+/// Takes a new place; while the line does not answer, by the sale's outage policy. `alone` does not ask the line.
 ///
 /// # Errors
 /// The answer to give instead.
-pub async fn take_place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Result<Taken, Box<Answer>> {
+pub async fn take_place(
+    gate: &Gate,
+    asked: &Asked<'_>,
+    room: &SaleRoom,
+    view: &View,
+    alone: bool,
+) -> Result<Taken, Box<Answer>> {
     gate.limits.join(asked.address).map_err(|wait_s| Box::new(too_often(asked, wait_s)))?;
     let visitor = new_visitor();
-    let standing = match room.join(visitor).await {
+    let standing = match room.join_unless(alone, visitor).await {
         Ok(standing) => standing,
         Err(error) => {
             tracing::debug!(%error, "joining without the line");
@@ -59,7 +65,7 @@ pub async fn take_place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &
 
 /// Answers the route: 201 with a new place, 200 with the same one for whoever has a valid place.
 pub async fn join(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
-    let known = credentials::place(&asked.head.headers, gate.cookies(), &room.id, &gate.keys.ring(), asked.now_s());
+    let known = gate.place(asked, &room.id);
     if let Ok((known, token)) = known {
         let held = HeldPlace { place: known, token: token.to_owned() };
         let (answer, over) = place::look(gate, asked, room, view, &held).await;
@@ -75,12 +81,13 @@ pub async fn join(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) 
         line_up: room.is_up(),
         outage: view.snapshot.settings.outage,
     };
-    match first_step(&facts) {
+    let step = first_step(&facts);
+    match step {
         Step::Closed => return closed(asked, room, view),
         Step::Unavailable => return unavailable(asked),
         _ => {}
     }
-    match take_place(gate, asked, room, view).await {
+    match take_place(gate, asked, room, view, step == Step::JoinAlone).await {
         Ok(Taken::Called(held)) => place::claimed(gate, asked, room, view, &held, 201).await,
         Ok(Taken::Waiting(held, ahead)) => {
             let document = place_document(room, view, &held, State::Waiting { ahead }, None, asked.now_us, jitter());
@@ -99,7 +106,9 @@ pub fn place_refusal(asked: &Asked<'_>, refusal: credentials::PlaceRefusal) -> A
         PlaceRefusal::Missing => (Kind::PlaceRequired, "No place was sent; join the line first."),
         PlaceRefusal::OtherSale => (Kind::Forbidden, "This place belongs to another sale."),
         PlaceRefusal::Expired => (Kind::PlaceRequired, "This place has expired; join the line again."),
-        PlaceRefusal::Invalid => (Kind::PlaceRequired, "This place is not valid here; join the line again."),
+        PlaceRefusal::Invalid | PlaceRefusal::UnknownKey => {
+            (Kind::PlaceRequired, "This place is not valid here; join the line again.")
+        }
     };
     Problem::new(kind, detail).answer(asked.path(), asked.request_id)
 }

@@ -16,7 +16,7 @@ use http::request::Parts;
 use queue_token::{Place, SaleId, VisitorId};
 
 use crate::config::Config;
-use crate::credentials::{CookieStyle, Credentials, HeldPass};
+use crate::credentials::{self, CookieStyle, Credentials, HeldPass, PlaceRefusal};
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::rooms::Rooms;
@@ -49,6 +49,19 @@ impl Gate {
     /// How our cookies look.
     pub fn cookies(&self) -> CookieStyle {
         CookieStyle { secure: self.config.secure_cookies }
+    }
+
+    /// The verified place of a request, with its token. A place signed with a key that is not known makes the key file
+    /// be looked at once more: it may just have changed.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn place<'a>(&self, asked: &Asked<'a>, sale: &SaleId) -> Result<(Place, &'a str), PlaceRefusal> {
+        let read = || credentials::place(&asked.head.headers, self.cookies(), sale, &self.keys.ring(), asked.now_s());
+        match read() {
+            Err(PlaceRefusal::UnknownKey) if self.keys.reload_if_changed() => read(),
+            other => other,
+        }
     }
 }
 

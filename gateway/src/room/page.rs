@@ -44,7 +44,7 @@ struct WaitingPage<'a> {
     updated_at: &'a str,
     refresh_s: u64,
     poll_s: u64,
-    target: &'a str,
+    target: String,
 }
 
 #[derive(Template)]
@@ -53,6 +53,14 @@ struct ClosedPage<'a> {
     style: &'static str,
     headline: &'static str,
     message: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticePage {
+    style: &'static str,
+    headline: &'static str,
+    retry_after_s: u64,
 }
 
 /// The page of a visitor in line.
@@ -84,6 +92,12 @@ pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
     html(200, page.render()).header("retry-after", document.poll_s.to_string())
 }
 
+/// A short notice that looks again by itself: too many requests, or nothing to reach. The place is kept.
+pub fn notice(status: u16, headline: &'static str, retry_after_s: u64) -> Answer {
+    let page = NoticePage { style: STYLE, headline, retry_after_s };
+    html(status, page.render()).header("retry-after", retry_after_s.to_string())
+}
+
 /// The page of a sale that takes nobody.
 pub fn closed(state: SaleState, message: Option<&str>) -> Answer {
     let headline = match state {
@@ -93,18 +107,21 @@ pub fn closed(state: SaleState, message: Option<&str>) -> Answer {
     html(200, ClosedPage { style: STYLE, headline, message }.render())
 }
 
-/// Where the visitor goes once inside: the page it asked for; after a form, the page the form stood on.
-fn target<'a>(asked: &'a Asked<'_>) -> &'a str {
-    if asked.head.method == http::Method::GET || asked.head.method == http::Method::HEAD {
-        return asked.head.uri.path_and_query().map_or("/", |path| path.as_str());
-    }
-    let host = asked.header("host").unwrap_or_default();
-    let same_host = asked.header("referer").and_then(|referer| {
-        let rest = referer.split_once("://")?.1;
-        let (authority, _) = rest.split_once('/')?;
-        (authority == host).then(|| &rest[authority.len()..])
-    });
-    same_host.unwrap_or("/")
+/// Where the visitor goes once inside: the page it asked for; after a form, the page the form stood on. Always a path
+/// on this host: more than one slash or backslash in front would name another.
+fn target(asked: &Asked<'_>) -> String {
+    let get = asked.head.method == http::Method::GET || asked.head.method == http::Method::HEAD;
+    let wanted = if get {
+        asked.head.uri.path_and_query().map(|path| path.as_str())
+    } else {
+        let host = asked.header("host").unwrap_or_default();
+        asked.header("referer").and_then(|referer| {
+            let rest = referer.split_once("://")?.1;
+            let (authority, _) = rest.split_once('/')?;
+            (authority == host).then(|| &rest[authority.len()..])
+        })
+    };
+    format!("/{}", wanted.unwrap_or_default().trim_start_matches(['/', '\\']))
 }
 
 fn eta_text(document: &PlaceDocument) -> String {
@@ -151,6 +168,18 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(n), text);
         }
+    }
+
+    #[test]
+    fn the_way_in_stays_on_this_host() {
+        let target = |uri: &str| {
+            let (head, ()) = http::Request::builder().uri(uri).body(()).unwrap().into_parts();
+            let address = std::net::IpAddr::from([127, 0, 0, 1]);
+            super::target(&Asked { head: &head, address, request_id: "", now_us: 0 })
+        };
+        assert_eq!(target("/events/demo?a=b"), "/events/demo?a=b");
+        assert_eq!(target("//elsewhere.example/..%2fevents"), "/elsewhere.example/..%2fevents");
+        assert_eq!(target("/\\elsewhere.example"), "/elsewhere.example");
     }
 
     #[test]

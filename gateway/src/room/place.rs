@@ -3,17 +3,17 @@
 use queue::Standing;
 
 use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
-use crate::credentials::{self, HeldPass};
+use crate::credentials::HeldPass;
 use crate::line::room::SaleRoom;
 use crate::line::view::View;
 use crate::room::document::{PlaceDocument, State, place_document};
-use crate::room::guarded::{closed, jitter, too_often, unavailable};
+use crate::room::guarded::{jitter, too_often, unavailable};
 use crate::room::join::place_refusal;
 use crate::room::{Answer, Asked, Gate, HeldPlace, entry};
 
 /// Answers the route.
 pub async fn place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
-    let found = credentials::place(&asked.head.headers, gate.cookies(), &room.id, &gate.keys.ring(), asked.now_s());
+    let found = gate.place(asked, &room.id);
     match found {
         Ok((place, token)) => {
             let held = HeldPlace { place, token: token.to_owned() };
@@ -40,8 +40,9 @@ pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
         answer(gate, room, held, &document, None, 200)
     };
     match first_step(&facts) {
+        // A sale that takes nobody still owes an answer to those who stand in its line or were called.
         Step::AskLine => {}
-        Step::Closed => return (closed(asked, room, view), false),
+        Step::Closed if room.is_up() => {}
         Step::Unavailable => return (unavailable(asked), false),
         _ => return (show(State::Waiting { ahead: None }), false),
     }

@@ -59,6 +59,7 @@ struct Gateway<'a> {
     redis_url: &'a str,
     upstreams: Vec<String>,
     secure_cookies: bool,
+    shutdown_grace_s: u64,
     limits: Limits,
 }
 
@@ -67,6 +68,7 @@ struct Gateway<'a> {
 struct Limits {
     address_per_s: u32,
     join_per_s: u32,
+    connections_per_address: u32,
 }
 
 /// Writes the configuration of one gateway.
@@ -81,7 +83,9 @@ pub(crate) fn gateway(file: &Path, secrets: &Secrets, ports: Ports, redis_url: &
             redis_url,
             upstreams: bookings.iter().map(|ports| address(ports.public)).collect(),
             secure_cookies: false,
-            limits: Limits { address_per_s: 0, join_per_s: 0 },
+            // Whoever stops a stack waits for it.
+            shutdown_grace_s: 0,
+            limits: Limits { address_per_s: 0, join_per_s: 0, connections_per_address: 0 },
         },
     )
 }

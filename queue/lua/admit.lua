@@ -4,7 +4,8 @@
 --        all -1 when the sale is unknown here
 -- Cost: O((CALL_MAX + AWAY_MAX + 2 * EXPIRE_MAX) * log n) at most.
 -- Calls the first n present visitors, n bounded by budget and by room. Silent ones at the front move to away with
--- their score kept; so do visitors who were called and did not claim in time.
+-- their score kept, but only below a horizon that has stood long enough for them to speak: behind it the tick stops,
+-- since nobody there was asked yet, and calling somebody further back would overtake them. So do visitors who were called and did not claim in time.
 local function admit(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local s = load_state(k)
@@ -30,28 +31,35 @@ local function admit(keys, args)
   end
 
   local n, called, silent = budget(k, s, now_us), 0, 0
-  while called < n and silent < AWAY_MAX do
+  local reached = false
+  while called < n and silent < AWAY_MAX and not reached do
     local want = math.min(n - called, AWAY_MAX - silent, 100)
     local front = redis.call('ZRANGE', k.line, 0, want - 1, 'WITHSCORES')
     if #front == 0 then
       break
     end
-    local visitors, scores, turned, set_aside = {}, {}, {}, {}
+    local looked_at, taken, turned, set_aside = {}, {}, {}, {}
     for i = 1, #front, 2 do
-      visitors[#visitors + 1] = front[i]
-      scores[#scores + 1] = tonumber(front[i + 1])
+      looked_at[#looked_at + 1] = front[i]
     end
-    local seen_ms = redis.call('ZMSCORE', k.near, unpack(visitors))
-    for i, visitor in ipairs(visitors) do
+    local seen_ms = redis.call('ZMSCORE', k.near, unpack(looked_at))
+    for i, visitor in ipairs(looked_at) do
+      local score = tonumber(front[2 * i])
       if seen_ms[i] and tonumber(seen_ms[i]) >= now_ms - PRESENCE_MS then
-        turned[#turned + 1] = { visitor, scores[i] }
-      else
-        set_aside[#set_aside + 1] = whole(scores[i])
+        turned[#turned + 1] = { visitor, score }
+      elseif score <= s.asked_score then
+        set_aside[#set_aside + 1] = whole(score)
         set_aside[#set_aside + 1] = visitor
+      else
+        reached = true
+        break
       end
+      taken[#taken + 1] = visitor
     end
-    redis.call('ZREM', k.line, unpack(visitors))
-    redis.call('ZREM', k.near, unpack(visitors))
+    if #taken > 0 then
+      redis.call('ZREM', k.line, unpack(taken))
+      redis.call('ZREM', k.near, unpack(taken))
+    end
     call_visitors(k, s, turned, now_us)
     if #set_aside > 0 then
       redis.call('ZADD', k.away, unpack(set_aside))

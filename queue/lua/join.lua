@@ -28,7 +28,9 @@ local function join(keys, args)
         called = called + 1
       else
         redis.call('ZADD', k.line, whole(score), visitor)
-        redis.call('ZADD', k.near, whole(math.floor(now_us / 1000)), visitor)
+        if waiting < reach(s.rate_milli) then
+          redis.call('ZADD', k.near, whole(math.floor(now_us / 1000)), visitor)
+        end
         waiting = waiting + 1
       end
       known = standing(k, visitor)

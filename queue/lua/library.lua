@@ -29,6 +29,10 @@ local PRESENCE_MS = 10000
 local CALL_MAX = 1000
 local AWAY_MAX = 1000
 local EXPIRE_MAX = 1000
+-- Visitors who will be called within this time, at the full rate, are within the horizon: their polls are presence.
+local HORIZON_S = 90
+-- A horizon must have stood for this long before silence below it counts: whoever it covers was told to ask within it.
+local ASK_US = 5000000
 -- After a loss nobody is called for this long, so that those near the front, who ask at least this often, are back in
 -- the line before anybody is called; and for WHOLE_US every poll is presence, until the line is whole again: twice
 -- the longest poll interval.
@@ -59,7 +63,7 @@ end
 -- The numbers of the state hash that a decision needs; nil when the sale is unknown here.
 local function load_state(k)
   local f = redis.call('HMGET', k.state, 'version', 'state', 'opens_at_us', 'rate_milli', 'burst', 'max_inside',
-    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us')
+    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us', 'asked_score')
   if not f[1] then
     return nil
   end
@@ -68,6 +72,7 @@ local function load_state(k)
     burst = tonumber(f[5]), max_inside = tonumber(f[6]), pass_ttl_ms = tonumber(f[7]),
     claim_window_ms = tonumber(f[8]), last_score = tonumber(f[9]), bucket_units = tonumber(f[10]),
     bucket_us = tonumber(f[11]), seq = tonumber(f[12]), run_id = f[13], calm_until_us = tonumber(f[14]),
+    asked_score = tonumber(f[15]),
   }
 end
 
@@ -79,8 +84,10 @@ end
 -- Begins to regroup: what is held here may be older than what visitors were told. The generation tells gateways.
 local function regroup(k, s, now_us, why)
   s.run_id, s.calm_until_us, s.bucket_units = run_id(), now_us + CALM_US, 0
+  s.asked_score = 0
   redis.call('HSET', k.state, 'run_id', s.run_id, 'gen', whole(now_us), 'calm_until_us', whole(s.calm_until_us),
-    'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us))
+    'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us),
+    'asked_score', '0', 'asking_score', '0', 'asking_us', whole(now_us))
   redis.call('DEL', k.ranks)
   redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'regroup', 'us', whole(now_us), 'why', why)
 end
@@ -126,6 +133,11 @@ end
 
 local function room(k, s)
   return s.max_inside - redis.call('ZCARD', k.called) - redis.call('ZCARD', k.inside)
+end
+
+-- How many ranks are within the horizon.
+local function reach(rate_milli)
+  return math.max(100, math.ceil(rate_milli * HORIZON_S / 60000))
 end
 
 -- How many may be called now: bounded by the bucket, by the room and by CALL_MAX.

@@ -2,7 +2,8 @@
 -- ARGV: now, then visitor, score per visitor (the score their place was signed with)
 -- Reply: one standing per visitor
 -- Cost: O(visitors * log n).
--- A visitor found in away, or nowhere at all (lost by Redis), is put back at its own score.
+-- A visitor found in away, or nowhere at all (lost by Redis), is put back at its own score. One that waits behind the
+-- score its place was signed with is moved there: its join was answered too late, and the gateway signed an earlier spot.
 local function seen(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local s = load_state(k)
@@ -15,7 +16,8 @@ local function seen(keys, args)
       score = known[2]
       redis.call('ZREM', k.away, visitor)
     end
-    if known[1] == 'away' or known[1] == 'unknown' then
+    local late = known[1] == 'waiting' and known[2] > score
+    if known[1] == 'away' or known[1] == 'unknown' or late then
       redis.call('ZADD', k.line, whole(score), visitor)
       if score > s.last_score then
         s.last_score = score

@@ -1,12 +1,36 @@
 -- snapshot: what a gateway needs to answer every poll of the next second without asking again.
--- ARGV: now, how old a published snapshot may be (ms), ranks of the head (exact), points of the tail,
---       seconds of admissions within the horizon
+-- ARGV: now, how old a published snapshot may be (ms), ranks of the head (exact), points of the tail
 -- Reply: { 'ok', version, settings, now_us, last_score, waiting, near, away, called, inside, joined, called total,
 --          claimed, departed, expired, horizon (score, 0 = everybody waiting is within), head, tail, step, generation,
---          calm until (us), whole at (us) }
+--          calm until (us), whole at (us), visitors who left in the last LEFT_MS joined by commas }
 --        or { 'absent' }. head: scores of the first ranks, joined by commas. tail: the scores at ranks
 --        #head + step, #head + 2 * step ... joined by commas.
 -- Cost: O(head + tail * log n) when due, O(1) otherwise. Also forgets what is older than a place can be.
+local LEFT_MS, LEFT_MAX = 5000, 1000
+-- Most entries that one snapshot forgets of each kind.
+local FORGET_MAX = 1000
+
+local function forget(key, up_to)
+  local old = redis.call('ZRANGEBYSCORE', key, '-inf', whole(up_to), 'LIMIT', 0, FORGET_MAX)
+  if #old > 0 then
+    redis.call('ZREM', key, unpack(old))
+  end
+end
+
+-- Silence counts below a horizon only once it has stood for ASK_US.
+local function ask(k, horizon_score, now_us)
+  local f = redis.call('HMGET', k.state, 'asked_score', 'asking_score', 'asking_us')
+  local asked, asking, asking_us = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
+  if now_us >= asking_us and now_us - asking_us < ASK_US then
+    return
+  end
+  if now_us >= asking_us then
+    asked = math.max(asked, asking)
+  end
+  redis.call('HSET', k.state, 'asked_score', whole(asked), 'asking_score', whole(horizon_score),
+    'asking_us', whole(now_us))
+end
+
 local function snapshot(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
@@ -43,21 +67,28 @@ local function snapshot(keys, args)
       end
     end
     tail = table.concat(points, ',')
-    local reach = math.max(100, math.ceil(tonumber(f[9]) / 60000 * tonumber(args[5])))
+    local ranks = reach(tonumber(f[9]))
     horizon = 0
-    if waiting > reach then
-      horizon = tonumber(redis.call('ZRANGE', k.line, reach, reach, 'WITHSCORES')[2])
+    if waiting > ranks then
+      horizon = tonumber(redis.call('ZRANGE', k.line, ranks, ranks, 'WITHSCORES')[2])
     end
+    ask(k, horizon > 0 and horizon or tonumber(f[3]), now_us)
     redis.call('SET', k.ranks, whole(now_us) .. ' ' .. whole(horizon) .. ' ' .. step .. ' ' .. head .. ' ' .. tail)
-    redis.call('ZREMRANGEBYSCORE', k.near, '-inf', now_ms - 60 * PRESENCE_MS)
-    redis.call('ZREMRANGEBYSCORE', k.away, '-inf', whole(now_us - PLACE_LIFE_MS * 1000))
-    redis.call('ZREMRANGEBYSCORE', k.spent, '-inf', whole((now_ms - PLACE_LIFE_MS) * 2))
+    forget(k.near, now_ms - 60 * PRESENCE_MS)
+    forget(k.away, now_us - PLACE_LIFE_MS * 1000)
+    forget(k.spent, (now_ms - PLACE_LIFE_MS) * 2)
+  end
+  local left = {}
+  local gone = redis.call('ZRANGEBYSCORE', k.spent, whole((now_ms - LEFT_MS) * 2), '+inf', 'WITHSCORES', 'LIMIT', 0,
+    LEFT_MAX)
+  for i = 1, #gone, 2 do
+    if tonumber(gone[i + 1]) % 2 == 1 then left[#left + 1] = gone[i] end
   end
   return {
     'ok', tonumber(f[1]), f[2], now_us, tonumber(f[3]), waiting, redis.call('ZCARD', k.near),
     redis.call('ZCARD', k.away), redis.call('ZCARD', k.called), redis.call('ZCARD', k.inside), tonumber(f[4]),
     tonumber(f[5]), tonumber(f[6]), tonumber(f[7]), tonumber(f[8]), tonumber(horizon), head, tail, tonumber(step),
-    tonumber(f[10]), tonumber(f[11]), tonumber(f[12]),
+    tonumber(f[10]), tonumber(f[11]), tonumber(f[12]), table.concat(left, ','),
   }
 end
 

@@ -1,5 +1,7 @@
 //! Why an operation on the line failed.
 
+use redis::{ErrorKind, ServerErrorKind};
+
 /// An operation on the line that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -53,14 +55,46 @@ impl LineError {
             || source.is_connection_refusal()
             || matches!(
                 source.kind(),
-                redis::ErrorKind::Server(
-                    redis::ServerErrorKind::BusyLoading
-                        | redis::ServerErrorKind::MasterDown
-                        | redis::ServerErrorKind::ReadOnly
-                        | redis::ServerErrorKind::ClusterDown
-                        | redis::ServerErrorKind::TryAgain
-                )
-            );
+                // A primary is being looked for, or found to be another one.
+                ErrorKind::Server(
+                    ServerErrorKind::BusyLoading
+                        | ServerErrorKind::MasterDown
+                        | ServerErrorKind::ReadOnly
+                        | ServerErrorKind::ClusterDown
+                        | ServerErrorKind::TryAgain
+                        | ServerErrorKind::Moved
+                        | ServerErrorKind::Ask
+                ) | ErrorKind::MasterNameNotFoundBySentinel
+                    | ErrorKind::ClusterConnectionNotFound
+            )
+            // A primary without the replicas it must have takes no writes; they come back, or it is replaced.
+            || source.code() == Some("NOREPLICAS");
         if outage { Self::Unavailable { attempt, source } } else { Self::Refused { attempt, source } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_on_its_way_is_an_outage_and_a_defect_is_none() {
+        let is_outage = |source: redis::RedisError| LineError::from_redis("try", source).is_outage();
+        let kinds = [
+            ServerErrorKind::BusyLoading,
+            ServerErrorKind::MasterDown,
+            ServerErrorKind::ReadOnly,
+            ServerErrorKind::ClusterDown,
+            ServerErrorKind::TryAgain,
+            ServerErrorKind::Moved,
+            ServerErrorKind::Ask,
+        ];
+        assert!(kinds.iter().all(|&kind| is_outage((ErrorKind::Server(kind), "said so").into())));
+        assert!(is_outage((ErrorKind::MasterNameNotFoundBySentinel, "no sentinel answers").into()));
+        assert!(is_outage(redis::make_extension_error("NOREPLICAS".to_owned(), None)));
+        assert!(!is_outage(redis::make_extension_error("WRONGTYPE".to_owned(), None)));
+        for kind in [ServerErrorKind::ResponseError, ServerErrorKind::NoPerm, ServerErrorKind::CrossSlot] {
+            assert!(!is_outage((ErrorKind::Server(kind), "said so").into()), "{kind:?}");
+        }
     }
 }

@@ -22,9 +22,11 @@
 //!
 //! Deliberately absent: tokens (see `queue-token`), HTTP, timers, and any decision about when to call what.
 
+mod address;
 pub mod admit;
 pub mod claim;
 pub mod configure;
+mod connection;
 pub mod depart;
 mod error;
 pub mod join;
@@ -32,6 +34,7 @@ pub mod keys;
 mod library;
 pub mod renew;
 pub mod seen;
+mod sentinel;
 pub mod settings;
 pub mod snapshot;
 mod standing;

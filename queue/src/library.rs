@@ -1,11 +1,11 @@
-//! The connection and the function library: loading it, calling it, loading it again where it is missing.
+//! The function library: loading it, calling it, loading it again where it is missing.
 
 use std::time::Duration;
 
 use queue_token::SaleId;
-use redis::FromRedisValue;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Cmd, FromRedisValue};
 
+use crate::connection::Connection;
 use crate::{LineError, keys};
 
 /// The library's source: what the functions share, then one file per operation.
@@ -57,7 +57,7 @@ impl Default for LineOptions {
 /// All lines of one Redis: cheap to clone, one shared connection that reconnects by itself.
 #[derive(Clone)]
 pub struct Line {
-    connection: ConnectionManager,
+    connection: Connection,
 }
 
 impl std::fmt::Debug for Line {
@@ -67,43 +67,31 @@ impl std::fmt::Debug for Line {
 }
 
 impl Line {
-    /// Connects and loads the function library.
+    /// Connects and loads the function library on every primary that answers. The URL is one server's
+    /// (`redis://…`), names sentinels and a primary (`redis+sentinel://host:port,host:port/NAME`) or some nodes of a
+    /// cluster (`redis+cluster://host:port,host:port`).
     ///
     /// # Errors
     /// When the address is malformed, or Redis does not answer or refuses the library.
     pub async fn connect(url: &str, options: &LineOptions) -> Result<Self, LineError> {
-        let attempt = "connect";
-        let client = redis::Client::open(url).map_err(|source| LineError::Refused { attempt, source })?;
-        // Waiting for a reconnect would hold every caller, so the manager tries once per call and at most once a second.
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.response_timeout))
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(500))
-            .set_pipeline_buffer_size(1024);
-        let connection = client
-            .get_connection_manager_with_config(config)
-            .await
-            .map_err(|source| LineError::from_redis(attempt, source))?;
-        let line = Self { connection };
-        line.load_library().await?;
+        let line = Self { connection: Connection::open(url, options).await? };
+        match line.load_library().await {
+            // A cluster serves with the nodes it has; the others get the library when they are first called.
+            Err(error) if error.is_outage() && line.connection.has_parts() => {
+                tracing::warn!(%error, "some nodes of the line's Redis have no function library yet");
+            }
+            outcome => outcome?,
+        }
         Ok(line)
     }
 
-    /// Loads the function library. Two versions of it coexist, since the name carries the version; the same version
-    /// replaces itself.
+    /// Loads the function library on every primary. Two versions of it coexist, since the name carries the version;
+    /// the same version replaces itself.
     ///
     /// # Errors
     /// When Redis does not answer or refuses the source.
     pub async fn load_library(&self) -> Result<(), LineError> {
-        let mut connection = self.connection.clone();
-        redis::cmd("FUNCTION")
-            .arg("LOAD")
-            .arg("REPLACE")
-            .arg(SOURCE)
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(|source| LineError::from_redis("load the function library", source))
+        self.connection.send_to_all(&loading()).await.map_err(|source| LineError::from_redis(LOAD, source))
     }
 
     /// Calls a function on a sale's keys; where the library is missing (a server that restarted empty, a new
@@ -116,17 +104,16 @@ impl Line {
     ) -> Result<T, LineError> {
         let mut command = redis::cmd("FCALL");
         command.arg(format!("usher_v1_{attempt}")).arg(keys::KEY_COUNT);
-        for key in keys::of(sale) {
-            command.arg(key);
-        }
+        let keys = keys::of(sale);
+        command.arg(&keys);
         for argument in arguments {
             command.arg(argument);
         }
-        let mut connection = self.connection.clone();
-        match command.query_async(&mut connection).await {
+        match self.connection.send(&command).await {
             Err(error) if is_missing_library(&error) => {
-                self.load_library().await?;
-                command.query_async(&mut connection).await
+                let loaded = self.connection.send_beside(&keys[0], &loading()).await;
+                loaded.map_err(|source| LineError::from_redis(LOAD, source))?;
+                self.connection.send(&command).await
             }
             other => other,
         }
@@ -138,12 +125,10 @@ impl Line {
     /// # Errors
     /// When Redis does not answer.
     pub async fn sales(&self) -> Result<Vec<SaleId>, LineError> {
-        let mut connection = self.connection.clone();
-        let ids: Vec<String> = redis::cmd("SMEMBERS")
-            .arg(keys::SALES)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| LineError::from_redis("list sales", source))?;
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(keys::SALES);
+        let ids: Vec<String> =
+            self.connection.send(&command).await.map_err(|source| LineError::from_redis("list sales", source))?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
@@ -152,26 +137,28 @@ impl Line {
     /// # Errors
     /// When Redis does not answer.
     pub async fn list_sale(&self, sale: &SaleId) -> Result<(), LineError> {
-        let mut connection = self.connection.clone();
-        redis::cmd("SADD")
-            .arg(keys::SALES)
-            .arg(sale.as_str())
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(|source| LineError::from_redis("list a sale", source))
+        let mut command = redis::cmd("SADD");
+        command.arg(keys::SALES).arg(sale.as_str());
+        self.connection.send(&command).await.map_err(|source| LineError::from_redis("list a sale", source))
     }
 
-    /// Asks Redis for a sign of life.
+    /// Asks Redis for a sign of life; of a cluster, any node.
     ///
     /// # Errors
     /// When it gives none.
     pub async fn ping(&self) -> Result<(), LineError> {
-        let mut connection = self.connection.clone();
-        redis::cmd("PING")
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(|source| LineError::from_redis("ping", source))
+        let answer = self.connection.send_to_any(&redis::cmd("PING")).await;
+        answer.map(drop).map_err(|source| LineError::from_redis("ping", source))
     }
+}
+
+/// What loading is called in errors.
+const LOAD: &str = "load the function library";
+
+fn loading() -> Cmd {
+    let mut command = redis::cmd("FUNCTION");
+    command.arg("LOAD").arg("REPLACE").arg(SOURCE);
+    command
 }
 
 fn is_missing_library(error: &redis::RedisError) -> bool {

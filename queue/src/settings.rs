@@ -72,9 +72,9 @@ pub struct GuardedPath {
     pub methods: Vec<String>,
 }
 
-/// Settings of a sale as they stand in the control API and in Redis.
+/// Settings of a sale as they stand in the control API and in Redis. What a newer version stored beside them is ignored
+/// when they are read, so that two versions of the gateway can run side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Visitors called per minute.
     pub rate_per_min: f64,
@@ -134,7 +134,36 @@ fn wrong(pointer: &str, detail: impl Into<String>) -> SettingsError {
     SettingsError { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
+/// Every member that an organiser may send.
+const MEMBERS: [&str; 12] = [
+    "rate_per_min",
+    "burst",
+    "max_inside",
+    "pass_ttl_s",
+    "claim_window_s",
+    "state",
+    "opens_at",
+    "order",
+    "outage",
+    "paths",
+    "hosts",
+    "message",
+];
+
 impl Settings {
+    /// Reads what an organiser sent: unknown members are refused, since they would be silently without effect.
+    ///
+    /// # Errors
+    /// What cannot be read, with the member when it is known.
+    pub fn parse_strictly(json: &[u8]) -> Result<Self, SettingsError> {
+        let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| wrong("", e.to_string()))?;
+        let stray = value.as_object().and_then(|o| o.keys().find(|key| !MEMBERS.contains(&key.as_str())));
+        if let Some(stray) = stray {
+            return Err(wrong(&format!("/{stray}"), "is not a setting"));
+        }
+        serde_json::from_value(value).map_err(|e| wrong("", e.to_string()))
+    }
+
     /// Checks every bound; lists all faults.
     ///
     /// # Errors
@@ -225,7 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn unknown_members_are_refused() {
-        assert!(serde_json::from_str::<Settings>(r#"{"rate_per_min":1,"max_inside":1,"rate":3}"#).is_err());
+    fn unknown_members_are_refused_from_organisers_and_ignored_from_storage() {
+        let json = br#"{"rate_per_min":1,"max_inside":1,"rate":3}"#;
+        assert_eq!(Settings::parse_strictly(json).unwrap_err().pointer, "/rate");
+        assert!(serde_json::from_slice::<Settings>(json).is_ok());
+        assert!(Settings::parse_strictly(b"[]").is_err() && Settings::parse_strictly(b"{").is_err());
     }
 }

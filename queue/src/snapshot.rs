@@ -1,6 +1,6 @@
 //! `snapshot`: what a gateway needs to answer every poll of the next second without asking again.
 
-use queue_token::{SaleId, Score};
+use queue_token::{SaleId, Score, VisitorId};
 use redis::Value;
 
 use crate::{Clock, Line, LineError, Settings};
@@ -9,8 +9,6 @@ use crate::{Clock, Line, LineError, Settings};
 const HEAD: usize = 1000;
 /// Points behind the head.
 const TAIL: usize = 1024;
-/// Visitors who will be called within this time are within the horizon.
-const HORIZON_S: u64 = 90;
 
 /// A sale at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +33,8 @@ pub struct Snapshot {
     pub calm_until_us: u64,
     /// Until when every poll is presence after a loss, so that the line becomes whole again; 0 when there was none.
     pub whole_at_us: u64,
+    /// Visitors who gave their place or pass back in the last seconds; their passes no longer count.
+    pub left: Vec<VisitorId>,
 }
 
 /// How many are where, and how many ever were.
@@ -107,8 +107,7 @@ impl Line {
     /// # Errors
     /// When Redis does not answer, or holds settings that cannot be read.
     pub async fn snapshot(&self, sale: &SaleId, max_age_ms: u64, clock: Clock) -> Result<Option<Snapshot>, LineError> {
-        let arguments =
-            [clock.argument(), max_age_ms.to_string(), HEAD.to_string(), TAIL.to_string(), HORIZON_S.to_string()];
+        let arguments = [clock.argument(), max_age_ms.to_string(), HEAD.to_string(), TAIL.to_string()];
         let reply: Vec<Value> = self.call("snapshot", sale, &arguments).await?;
         parse(&reply)
     }
@@ -129,6 +128,10 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
         let joined = text(i)?;
         let parts = joined.split(',').filter(|part| !part.is_empty());
         parts.map(|part| part.parse().map_err(|_| corrupt(format!("score {part:?}")))).collect()
+    };
+    let visitors = |joined: &str| -> Result<Vec<VisitorId>, LineError> {
+        let parts = joined.split(',').filter(|part| !part.is_empty());
+        parts.map(|part| part.parse().map_err(|_| corrupt(format!("visitor {part:?}")))).collect()
     };
     if text(0)? == "absent" {
         return Ok(None);
@@ -158,6 +161,7 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
         generation: number(19)?,
         calm_until_us: number(20)?,
         whole_at_us: number(21)?,
+        left: visitors(&text(22)?)?,
     }))
 }
 

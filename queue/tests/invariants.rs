@@ -57,7 +57,13 @@ fn every_broken_promise_is_named() {
     let breaks_none: Vec<_> = Flaw::ALL.into_iter().filter(|flaw| BROKEN.iter().all(|(f, _)| f != flaw)).collect();
     assert_eq!(
         breaks_none,
-        [Flaw::StallsAfterStepBack, Flaw::ClaimTwiceProlongs, Flaw::OverTooLate, Flaw::CallsAtOnceAfterLoss]
+        [
+            Flaw::StallsAfterStepBack,
+            Flaw::ClaimTwiceProlongs,
+            Flaw::OverTooLate,
+            Flaw::SweepsTheUnasked,
+            Flaw::CallsAtOnceAfterLoss
+        ]
     );
     for (flaw, rule) in BROKEN {
         let mut subject = Modelled::new(Model::with(flaw));

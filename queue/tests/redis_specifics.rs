@@ -81,6 +81,10 @@ fn all_keys_of_a_sale_are_under_its_hash_tag() {
         line.claim(&sale, all[0], at(1)).await.expect("claimed");
         line.renew(&sale, &[(all[0], 0)], at(1)).await.expect("renewed");
         line.admit(&sale, at(2)).await.expect("a tick");
+        for s in [6, 12] {
+            // The horizon has to stand for a while before silence below it counts.
+            line.snapshot(&sale, 0, at(s)).await.expect("a snapshot");
+        }
         line.admit(&sale, at(20)).await.expect("a tick that sets aside");
         line.depart(&sale, all[8], at(21)).await.expect("departed");
         let late = line.join(&sale, floor, &visitors(9..11), at(21)).await.expect("joined");
@@ -160,7 +164,7 @@ fn gateways_at_once_keep_to_rate_and_room() {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut raw = server::raw(server.redis()).await;
+        let mut raw = server::raw(server.redis(), "").await;
         let gateways = [server::connect(server.redis()).await, server::connect(server.redis()).await];
         let rules = settings(r#"{"rate_per_min": 12000, "burst": 7, "max_inside": 40}"#);
         open(&gateways[0], &rules, Clock::Server).await;

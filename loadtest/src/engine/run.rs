@@ -126,7 +126,8 @@ async fn prepare(options: &RunOptions) -> Result<(Arc<Stage>, HistoryWriter, Arc
         plan,
         targets: pool.targets(),
         // Not from the seed: two runs of one scenario must not share keys.
-        run_tag: format!("{:08x}", rand::rng().random::<u32>()),
+        // Long enough that nobody else comes upon the same keys.
+        run_tag: format!("{:032x}", rand::rng().random::<u128>()),
     });
     let stage = Arc::new(Stage {
         clock: Clock::start(),

@@ -50,13 +50,15 @@ pub(crate) enum Flaw {
     OverTooLate,
     /// The rank table leaves out who comes next.
     SkipsARank,
+    /// Those behind a fresh horizon are set aside before they were asked.
+    SweepsTheUnasked,
     /// After a loss visitors are called before those at the front are back.
     CallsAtOnceAfterLoss,
 }
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -79,6 +81,7 @@ impl Flaw {
         Self::ForgetsThoseWhoLeft,
         Self::OverTooLate,
         Self::SkipsARank,
+        Self::SweepsTheUnasked,
         Self::CallsAtOnceAfterLoss,
     ];
 }

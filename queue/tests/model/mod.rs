@@ -28,6 +28,8 @@ use published::Published;
 pub(crate) const PRESENCE_MS: u64 = 10_000;
 /// Most visitors that one tick calls, sets aside, or expires, each.
 const TICK_MAX: usize = 1000;
+/// A horizon must have stood for this long before silence below it counts.
+const ASK_US: u64 = 5_000_000;
 /// After a loss nobody is called for this long.
 const CALM_US: u64 = 5_000_000;
 /// And for this long every poll is presence.
@@ -66,12 +68,22 @@ struct Totals {
     expired: u64,
 }
 
+/// Below which score visitors were told long enough ago to show that they are there.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    below: u64,
+    /// Takes its place when it has stood for [`ASK_US`].
+    next: u64,
+    since_us: u64,
+}
+
 /// One sale.
 #[derive(Debug, Clone)]
 struct Sale {
     version: u64,
     settings: Settings,
     opens_at_us: u64,
+    asked: Asked,
     /// When it was created, or brought back after a loss.
     generation: u64,
     /// When it was brought back after a loss, if it was.
@@ -178,6 +190,7 @@ impl Sale {
             version: 0,
             settings,
             opens_at_us: 0,
+            asked: Asked { below: 0, next: 0, since_us: now_us },
             generation: now_us,
             lost_at_us,
             bucket,
@@ -247,10 +260,9 @@ impl Sale {
         self.spots.insert(visitor, Spot::Called { turn, deadline_ms });
     }
 
-    fn put_in_line(&mut self, visitor: VisitorId, score: u64, now_us: u64) {
+    fn put_in_line(&mut self, visitor: VisitorId, score: u64) {
         self.spots.insert(visitor, Spot::Waiting { score });
         self.line.insert(score, visitor);
-        self.seen_ms.insert(visitor, now_us / 1000);
         self.last_score = self.last_score.max(score);
     }
 

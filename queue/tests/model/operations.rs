@@ -55,14 +55,17 @@ impl Model {
 
     /// Prolongs slots; takes in again whoever is not known but shows a pass that is still live.
     pub(crate) fn renew(&mut self, visitors: &[(VisitorId, u64)], now_us: u64) -> Vec<Option<u64>> {
-        let Some(sale) = &mut self.sale else { return vec![None; visitors.len()] };
+        let Some(sale) = &mut self.sale else { return visitors.iter().map(|&(_, shown_ms)| Some(shown_ms)).collect() };
         let now_ms = now_us / 1000;
         let fresh_ms = now_ms + sale.settings.pass_ttl_s * 1000;
+        let lost = Turn { score: Score::default(), called_us: 0, seq: 0 };
         let renew_one = |&(visitor, shown_ms): &(VisitorId, u64)| {
             let (turn, until_ms) = match sale.spots.get(&visitor) {
                 Some(&Spot::Inside { turn, expires_ms }) => (turn, fresh_ms.max(expires_ms).max(shown_ms)),
-                None if shown_ms > now_ms => {
-                    (Turn { score: Score::default(), called_us: 0, seq: 0 }, fresh_ms.max(shown_ms))
+                // Lost, or put back into line after a loss: the pass is the proof.
+                None | Some(Spot::Waiting { .. } | Spot::Away { .. }) if shown_ms > now_ms => {
+                    sale.take_out(visitor);
+                    (lost, fresh_ms.max(shown_ms))
                 }
                 _ => return None,
             };
@@ -107,7 +110,11 @@ impl Sale {
             self.call(visitor, score, now_us);
         } else {
             self.take_out(visitor);
-            self.put_in_line(visitor, score, now_us);
+            let near = self.line.len() < self.reach();
+            self.put_in_line(visitor, score);
+            if near {
+                self.seen_ms.insert(visitor, now_us / 1000);
+            }
         }
         self.standing(visitor)
     }
@@ -124,12 +131,18 @@ impl Sale {
     fn seen_one(&mut self, visitor: VisitorId, score: u64, now_us: u64, flaw: Option<Flaw>) -> Standing {
         let own = match self.spots.get(&visitor) {
             Some(&Spot::Away { score }) => Some(score),
+            // A join that was answered too late: the gateway signed an earlier spot.
+            Some(&Spot::Waiting { score: later }) if later > score => Some(score),
             Some(_) => None,
             None => Some(score),
         };
         if let Some(own) = own {
             let own = if flaw == Some(Flaw::PutsBackAtTheEnd) { own.max(self.last_score + 1) } else { own };
-            self.put_in_line(visitor, own, now_us);
+            self.take_out(visitor);
+            self.put_in_line(visitor, own);
+            if flaw != Some(Flaw::ForgetsPresence) {
+                self.seen_ms.insert(visitor, now_us / 1000);
+            }
         } else if self.waits(visitor) && flaw != Some(Flaw::ForgetsPresence) {
             self.seen_ms.insert(visitor, now_us / 1000);
         }
@@ -184,8 +197,16 @@ impl Sale {
         while budget > 0 && silent < TICK_MAX as u64 {
             let next =
                 if flaw == Some(Flaw::CallsFromTheBack) { self.line.last_entry() } else { self.line.first_entry() };
-            let Some((score, visitor)) = next.map(|entry| entry.remove_entry()) else { break };
-            let present = self.seen_ms.remove(&visitor).is_some_and(|seen| seen >= oldest_ms);
+            let Some(entry) = next else { break };
+            let (score, visitor) = (*entry.key(), *entry.get());
+            let present = self.seen_ms.get(&visitor).is_some_and(|&seen| seen >= oldest_ms);
+            let was_asked = score <= self.asked.below || flaw == Some(Flaw::SweepsTheUnasked);
+            if !present && !was_asked && flaw != Some(Flaw::CallsTheSilent) {
+                // Whoever is further back was asked even less.
+                break;
+            }
+            entry.remove();
+            self.seen_ms.remove(&visitor);
             if present || flaw == Some(Flaw::CallsTheSilent) {
                 self.call(visitor, to_score(score).get(), now_us);
                 (budget, called) = (budget - 1, called + 1);

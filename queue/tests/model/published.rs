@@ -1,8 +1,9 @@
 //! The snapshot: numbers that are always fresh, and a rank table that is published and then reused for a while.
 
 use queue::snapshot::{Numbers, Ranks, Snapshot};
+use queue_token::VisitorId;
 
-use super::{CALM_US, Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, WHOLE_US, to_score};
+use super::{ASK_US, Asked, CALM_US, Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, WHOLE_US, to_score};
 
 /// Ranks whose scores are published exactly.
 const HEAD: usize = 1000;
@@ -11,6 +12,10 @@ const TAIL: usize = 1024;
 /// Who will be called within this time is within the horizon; but never fewer than [`HORIZON_MIN`].
 const HORIZON_S: u64 = 90;
 const HORIZON_MIN: usize = 100;
+
+/// Who left is told for this long, and at most so many at a time.
+const LEFT_MS: u64 = 5_000;
+const LEFT_MAX: usize = 1000;
 
 /// A rank table and the horizon, as of one moment.
 #[derive(Debug, Clone)]
@@ -26,7 +31,9 @@ impl Sale {
     pub(super) fn snapshot(&mut self, max_age_ms: u64, now_us: u64, flaw: Option<Flaw>) -> Snapshot {
         let still_good = |p: &Published| p.at_us <= now_us && now_us - p.at_us < max_age_ms * 1000;
         if !self.published.as_ref().is_some_and(still_good) {
-            self.published = Some(self.publish(now_us, flaw));
+            let published = self.publish(now_us, flaw);
+            self.ask(published.horizon.unwrap_or(self.last_score), now_us);
+            self.published = Some(published);
             self.forget_what_is_old(now_us);
         }
         let published = self.published.clone().expect("just published");
@@ -42,6 +49,7 @@ impl Sale {
             generation: self.generation,
             calm_until_us: self.lost_at_us.map_or(0, |lost_us| lost_us + CALM_US),
             whole_at_us: self.lost_at_us.map_or(0, |lost_us| lost_us + WHOLE_US),
+            left: self.lately_left(now_us / 1000),
         }
     }
 
@@ -55,9 +63,39 @@ impl Sale {
             0 => Vec::new(),
             _ => scores.iter().copied().skip(HEAD + step).step_by(step).collect(),
         };
+        Published { at_us, horizon: scores.get(self.reach()).copied(), head, tail, step }
+    }
+
+    /// How many ranks are within the horizon.
+    pub(super) fn reach(&self) -> usize {
         let within_reach = (self.settings.rate_milli() * HORIZON_S).div_ceil(60_000);
-        let reach = usize::try_from(within_reach).expect("a small number").max(HORIZON_MIN);
-        Published { at_us, horizon: scores.get(reach).copied(), head, tail, step }
+        usize::try_from(within_reach).expect("a small number").max(HORIZON_MIN)
+    }
+
+    /// A horizon that has stood long enough is one below which everybody was asked.
+    fn ask(&mut self, horizon: u64, now_us: u64) {
+        let stepped_back = now_us < self.asked.since_us;
+        if !stepped_back && now_us - self.asked.since_us < ASK_US {
+            return;
+        }
+        let below = if stepped_back { self.asked.below } else { self.asked.below.max(self.asked.next) };
+        self.asked = Asked { below, next: horizon, since_us: now_us };
+    }
+
+    /// Who gave a place or pass back in the last seconds, in order; bounded as the reply is.
+    fn lately_left(&self, now_ms: u64) -> Vec<VisitorId> {
+        let mut spent: Vec<(u64, bool, String, VisitorId)> = self
+            .spots
+            .iter()
+            .filter_map(|(&visitor, spot)| match *spot {
+                Spot::Spent { at_ms, left } if at_ms >= now_ms - LEFT_MS => {
+                    Some((at_ms, left, visitor.to_string(), visitor))
+                }
+                _ => None,
+            })
+            .collect();
+        spent.sort();
+        spent.into_iter().take(LEFT_MAX).filter(|spent| spent.1).map(|spent| spent.3).collect()
     }
 
     /// Forgets presence, silent places and used-up ones that are older than they can matter.

@@ -158,7 +158,11 @@ impl Rules {
         };
         for (visitor, standing) in named(seen.call).zip(standings) {
             let place_is_new = seen.before.spot(visitor).is_none();
-            if matches!(standing, Standing::Waiting { .. }) && (place_is_new || matches!(seen.call, Call::Seen { .. }))
+            // Whoever joins behind the horizon is not asked yet, and not heard.
+            let heard = seen.after.seen_ms.contains_key(&visitor);
+            if heard
+                && matches!(standing, Standing::Waiting { .. })
+                && (place_is_new || matches!(seen.call, Call::Seen { .. }))
             {
                 self.last_seen_ms.insert(visitor, now_ms);
                 self.doubtful.remove(&visitor);

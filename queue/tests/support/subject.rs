@@ -3,6 +3,7 @@
 use queue::snapshot::Snapshot;
 use queue::{Clock, LineError};
 use queue_token::SaleId;
+use stack::RedisLayout;
 
 use super::observation::Observation;
 use super::operations::{Call, Reply};
@@ -80,7 +81,12 @@ pub(crate) struct Real {
 
 impl Real {
     pub(crate) fn start() -> Self {
-        Self { server: Server::start(), sales: SALES.map(|id| id.parse().expect("a sale id")) }
+        Self::start_as(RedisLayout::Single)
+    }
+
+    pub(crate) fn start_as(layout: RedisLayout) -> Self {
+        let server = Server::start_as(layout, &format!("{{{}}}", SALES[0]));
+        Self { server, sales: SALES.map(|id| id.parse().expect("a sale id")) }
     }
 }
 

@@ -155,7 +155,8 @@ impl Keyring {
         let kid = PLACE.key_id(token)?;
         let key = self.place.verifier(&kid, now_s)?;
         let place = Place::try_from(claims::<PlaceClaims>(token, key, &self.place_validation)?)?;
-        check_times(place.issued_at_s, place.expires_at_s, now_s)?;
+        // A gateway whose clock is ahead signs places that are early here; they are good all the same.
+        check_times(0, place.expires_at_s, now_s)?;
         Ok(place)
     }
 

@@ -27,7 +27,7 @@ pub struct Ready {
     pub organiser_token: String,
     /// The database's URL.
     pub postgres: String,
-    /// Redis's URL.
+    /// Redis's URL, as the gateways are told it.
     pub redis: String,
     /// The sandbox payment provider's URL.
     pub psp: String,
@@ -61,7 +61,7 @@ impl Ready {
 pub struct Pids {
     /// The Postgres postmaster.
     pub postgres: u32,
-    /// Redis servers.
+    /// Redis servers, the primary first, then sentinels.
     pub redis: Vec<u32>,
     /// The sandbox payment provider.
     pub psp: u32,

@@ -14,7 +14,7 @@ use crate::node::{Node, Signal};
 use crate::options::StackOptions;
 use crate::postgres::Postgres;
 use crate::ready::Ready;
-use crate::redis::Redis;
+use crate::redis::Servers;
 use crate::server::Server;
 use crate::starting::{create_sale, describe, make_keys, start_nodes, start_postgres, start_psp, start_redis};
 use crate::workdir::Workdir;
@@ -30,7 +30,7 @@ pub struct Stack {
     gateways: Vec<Server>,
     bookings: Vec<Server>,
     psp: Server,
-    redis: Redis,
+    redis: Servers,
     postgres: Postgres,
     ready: Ready,
     workdir: Arc<Workdir>,
@@ -103,9 +103,9 @@ impl Stack {
         &self.psp
     }
 
-    /// The private Redis.
+    /// The private Redis, in whichever layout.
     #[must_use]
-    pub fn redis(&self) -> &Redis {
+    pub fn redis(&self) -> &Servers {
         &self.redis
     }
 
@@ -138,7 +138,7 @@ impl Stack {
     /// All processes, in the order in which they were started.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         let servers = std::iter::once(&self.psp).chain(&self.bookings).chain(&self.gateways);
-        [self.postgres.node(), self.redis.node()].into_iter().chain(servers.map(Server::node))
+        std::iter::once(self.postgres.node()).chain(self.redis.nodes()).chain(servers.map(Server::node))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::options::{Setting, StackOptions};
 use crate::ports::HeldPort;
 use crate::postgres::{Postgres, PostgresOptions};
 use crate::ready::{Pids, Ready};
-use crate::redis::{Redis, RedisAddress, RedisOptions};
+use crate::redis::{RedisAddress, RedisOptions, Servers};
 use crate::run::run;
 use crate::server::{READY_WITHIN, Server, loopback};
 use crate::workdir::Workdir;
@@ -29,9 +29,9 @@ pub(crate) fn start_postgres(workdir: &Arc<Workdir>, options: &StackOptions) -> 
     Postgres::start_in(workdir, &prepared, &PostgresOptions::default())
 }
 
-pub(crate) fn start_redis(workdir: &Arc<Workdir>, options: &StackOptions) -> Result<Redis> {
-    let options = RedisOptions { address: RedisAddress::Port, aof: options.redis_aof, settings: Vec::new() };
-    Redis::start_in(workdir, &options)
+pub(crate) fn start_redis(workdir: &Arc<Workdir>, options: &StackOptions) -> Result<Servers> {
+    let each = RedisOptions { address: RedisAddress::Port, aof: options.redis_aof, settings: Vec::new() };
+    Servers::start_in(workdir, options.redis, &each)
 }
 
 pub(crate) fn make_keys(workdir: &Workdir, secrets: &Secrets) -> Result<()> {
@@ -64,7 +64,7 @@ pub(crate) fn start_nodes(
     options: &StackOptions,
     secrets: &Secrets,
     postgres: &Postgres,
-    redis: &Redis,
+    redis: &Servers,
     psp: &Server,
 ) -> Result<(Vec<Server>, Vec<Server>)> {
     with_fresh_ports(|| {
@@ -177,7 +177,7 @@ pub(crate) fn describe(
     gateways: &[Server],
     bookings: &[Server],
     psp: &Server,
-    redis: &Redis,
+    redis: &Servers,
     postgres: &Postgres,
 ) -> Result<Ready> {
     let pid = |node: &Node| {
@@ -202,7 +202,7 @@ pub(crate) fn describe(
         dir: workdir.path().to_owned(),
         pids: Pids {
             postgres: pid(postgres.node())?,
-            redis: vec![pid(redis.node())?],
+            redis: redis.nodes().map(pid).collect::<Result<_>>()?,
             psp: pid(&psp.node)?,
             gateway: pids(gateways)?,
             booking: pids(bookings)?,

@@ -137,6 +137,22 @@ fn it_prints_where_everything_is_and_stops_when_told() {
 }
 
 #[test]
+fn redis_in_every_layout_is_served_and_goes() {
+    for (layout, scheme, servers) in [("sentinel", "redis+sentinel://", 6), ("cluster", "redis+cluster://", 3)] {
+        let mut launcher = Launcher::start(&["--redis", layout, "--gateways", "2"]);
+        let (ready, took) = launcher.ready();
+        eprintln!("{layout} ready after {took:?}");
+        assert!(ready.redis.starts_with(scheme), "{}", ready.redis);
+        assert_eq!(ready.pids.redis.len(), servers);
+        all_there(&ready);
+        // The sale was created through the line, so the gateways are on this Redis.
+        launcher.signal(if layout == "sentinel" { Signal::TERM } else { Signal::KILL });
+        launcher.wait();
+        nothing_left(&ready);
+    }
+}
+
+#[test]
 fn the_second_start_is_ready_within_three_seconds() {
     let mut first = Launcher::start(&[]);
     first.ready();
@@ -262,8 +278,7 @@ fn two_at_once_do_not_meet_and_a_directory_is_not_shared() {
 #[test]
 fn what_cannot_be_served_is_refused_at_once() {
     for (arguments, word) in [
-        (["--redis", "cluster"], "not there yet"),
-        (["--redis", "sentinel"], "not there yet"),
+        (["--redis", "nonsense"], "single, sentinel, cluster"),
         (["--gateways", "0"], "between 1 and 16"),
         (["--fixture", "no/such/file"], "neither demo, empty nor a file"),
         (["--set", "nonsense"], "gateway.KEY=VALUE"),

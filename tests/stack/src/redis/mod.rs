@@ -1,8 +1,11 @@
-//! A private Redis: on a free loopback port or a Unix socket, gone with its owner.
+//! Private Redis servers: one on a free loopback port or a Unix socket, or several that belong together
+//! ([`Servers`]); gone with their owner.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::net::UnixStream;
+mod cluster;
+mod resp;
+mod sentinel;
+mod servers;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,8 @@ use crate::find;
 use crate::node::{Node, Program, Signal};
 use crate::ports::HeldPort;
 use crate::workdir::Workdir;
+
+pub use servers::Servers;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const PORT_TRIES: u32 = 5;
@@ -47,7 +52,7 @@ pub struct RedisOptions {
     pub address: RedisAddress,
     /// How durable it is.
     pub aof: Aof,
-    /// Further settings, as in `redis.conf`.
+    /// Further settings, as in `redis.conf`; values are separated by single spaces.
     pub settings: Vec<(String, String)>,
 }
 
@@ -82,31 +87,43 @@ impl Redis {
     }
 
     pub(crate) fn start_in(workdir: &Arc<Workdir>, options: &RedisOptions) -> Result<Redis> {
-        let program = find::redis()?;
-        let data = workdir.path().join("redis");
-        std::fs::create_dir_all(&data).map_err(StackError::io(format!("making {}", data.display())))?;
-        let mut tries = 1;
-        loop {
+        with_fresh_ports(|| {
             let place = match options.address {
                 RedisAddress::Port => Place::Port(HeldPort::take()?.release()),
                 RedisAddress::Socket => Place::Socket(socket_path(workdir)?),
             };
-            let program = Program {
-                name: "redis".to_owned(),
-                path: program.clone(),
-                arguments: arguments(&data, &place, options),
-                environment: Vec::new(),
-                without: &[],
-                owner: None,
-                stop: Signal::TERM,
-            };
-            let server = Redis { node: Node::new(workdir, program), place };
-            match server.up() {
-                Ok(_) => return Ok(server),
-                Err(problem) if problem.port_was_taken() && tries < PORT_TRIES => tries += 1,
-                Err(problem) => return Err(problem),
-            }
-        }
+            let server = Redis::new(workdir, "redis", place, options)?;
+            server.up()?;
+            Ok(server)
+        })
+    }
+
+    /// A server that does not run yet.
+    fn new(workdir: &Arc<Workdir>, name: &str, place: Place, options: &RedisOptions) -> Result<Redis> {
+        let data = workdir.path().join(name);
+        // What an earlier try on other ports left there.
+        let _ = std::fs::remove_dir_all(&data);
+        std::fs::create_dir_all(&data).map_err(StackError::io(format!("making {}", data.display())))?;
+        let arguments = arguments(&data, &place, options);
+        Redis::with_arguments(workdir, name, place, arguments)
+    }
+
+    fn with_arguments(
+        workdir: &Arc<Workdir>,
+        name: &str,
+        place: Place,
+        arguments: Vec<std::ffi::OsString>,
+    ) -> Result<Redis> {
+        let program = Program {
+            name: name.to_owned(),
+            path: find::redis()?,
+            arguments,
+            environment: Vec::new(),
+            without: &[],
+            owner: None,
+            stop: Signal::TERM,
+        };
+        Ok(Redis { node: Node::new(workdir, program), place })
     }
 
     /// Starts it (again, after a kill) at the same address, and waits until it answers.
@@ -134,31 +151,45 @@ impl Redis {
         &self.node
     }
 
+    /// Sends it a command and returns the answer's parts, line by line.
+    ///
+    /// # Errors
+    /// When it does not answer, or with an error.
+    pub fn command(&self, command: &[&str]) -> Result<Vec<String>> {
+        resp::ask(&self.place, None, command)
+            .map_err(|answer| StackError::Answer { doing: format!("asking {}", self.node.name()), answer })
+    }
+
+    /// The same for a readiness check: short, with its failure as text.
+    fn ask(&self, command: &[&str]) -> Result<Vec<String>, String> {
+        resp::ask(&self.place, Some(Duration::from_millis(500)), command)
+    }
+
     fn ping(&self) -> Result<(), String> {
-        let bound = Some(Duration::from_millis(500));
-        let answer = match &self.place {
-            Place::Port(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).and_then(|stream| {
-                stream.set_read_timeout(bound)?;
-                ping_over(stream)
-            }),
-            Place::Socket(path) => UnixStream::connect(path).and_then(|stream| {
-                stream.set_read_timeout(bound)?;
-                ping_over(stream)
-            }),
-        };
-        match answer {
-            Ok(answer) if answer.starts_with("+PONG") => Ok(()),
-            Ok(answer) => Err(format!("it answered {answer:?}")),
-            Err(problem) => Err(problem.to_string()),
+        match self.ask(&["PING"])? {
+            answer if answer == ["PONG"] => Ok(()),
+            answer => Err(format!("it answered {answer:?}")),
+        }
+    }
+
+    /// Its port; 0 on a socket.
+    fn port(&self) -> u16 {
+        match self.place {
+            Place::Port(port) => port,
+            Place::Socket(_) => 0,
         }
     }
 }
 
-fn ping_over(mut stream: impl Read + Write) -> std::io::Result<String> {
-    stream.write_all(b"PING\r\n")?;
-    let mut answer = [0; 64];
-    let length = stream.read(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+/// Tries again, on other ports, while somebody else is quicker to take one.
+fn with_fresh_ports<T>(mut start: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        match start() {
+            Err(problem) if problem.port_was_taken() && tries < PORT_TRIES => tries += 1,
+            outcome => return outcome,
+        }
+    }
 }
 
 fn socket_path(workdir: &Workdir) -> Result<PathBuf> {
@@ -203,7 +234,11 @@ fn arguments(data: &std::path::Path, place: &Place, options: &RedisOptions) -> V
     let mut arguments: Vec<std::ffi::OsString> = vec!["--dir".into(), data.into()];
     for (name, value) in settings {
         arguments.push(format!("--{name}").into());
-        arguments.push(value.into());
+        // One value is one argument, and an empty one is a value too.
+        match value.is_empty() {
+            true => arguments.push(value.into()),
+            false => arguments.extend(value.split(' ').map(Into::into)),
+        }
     }
     arguments
 }

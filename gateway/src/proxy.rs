@@ -231,10 +231,14 @@ impl ProxyHttp for Proxy {
         metrics::counter!("usher_gateway_requests_total", "outcome" => ctx.outcome).increment(1);
         metrics::histogram!("usher_gateway_request_seconds", "outcome" => ctx.outcome).record(seconds);
         let head = session.req_header();
-        tracing::debug!(
-            request_id = %ctx.request_id, method = %head.method, path = head.uri.path(), status,
-            outcome = ctx.outcome, sale = ctx.sale.as_deref(), ms = seconds * 1000.0, "request"
-        );
+        // What reached the origin is one line here and one there, under the same id; polls are far too many for that.
+        let (id, method, path) = (&ctx.request_id, &head.method, head.uri.path());
+        let (outcome, sale, ms) = (ctx.outcome, ctx.sale.as_deref(), seconds * 1000.0);
+        if outcome == "proxied" {
+            tracing::info!(target: "usher::access", request_id = id, %method, path, status, outcome, sale, ms, "request");
+        } else {
+            tracing::debug!(target: "usher::access", request_id = id, %method, path, status, outcome, sale, ms, "request");
+        }
     }
 }
 

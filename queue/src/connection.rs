@@ -12,7 +12,8 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{
     MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
 };
-use redis::{Client, Cmd, FromRedisValue, RedisResult, Value};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisResult, Value};
 
 use crate::address::Address;
 use crate::sentinel::Sentinel;
@@ -22,6 +23,17 @@ use crate::{LineError, LineOptions};
 /// node asks for patience, and the whole call is bounded by the response timeout.
 const CLUSTER_RETRIES: u32 = 8;
 const CLUSTER_PAUSE_MS: (u64, u64) = (10, 250);
+
+/// A server that vanished without a word is given up after this long; the kernel alone would wait a quarter of an hour.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How a connection to one server behaves: small writes leave at once, and silence ends it.
+pub(crate) fn tcp_settings() -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(SILENCE);
+    settings
+}
 
 /// A shared connection.
 #[derive(Clone)]
@@ -41,7 +53,8 @@ impl Connection {
         let failed = |source| LineError::from_redis(attempt, source);
         Ok(match Address::parse(url).map_err(refused)? {
             Address::Single(url) => {
-                let client = Client::open(url).map_err(refused)?;
+                let info = url.into_connection_info().map_err(refused)?.set_tcp_settings(tcp_settings());
+                let client = Client::open(info).map_err(refused)?;
                 // Waiting for a reconnect would hold every caller, so the manager tries once per call and at most
                 // once a second.
                 let config = ConnectionManagerConfig::new()

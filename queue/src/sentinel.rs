@@ -13,10 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
+};
 use tokio::task::JoinSet;
 
 use crate::LineOptions;
+use crate::connection::tcp_settings;
 
 /// Pauses between questions that did not help: from the first to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -155,7 +158,8 @@ impl Sentinel {
         }
         let Told { host, port, .. } = best.ok_or(why)?;
         let host = if host.contains(':') { format!("[{host}]") } else { host };
-        let client = Client::open(format!("redis://{}{host}:{port}/", self.credentials))?;
+        let url = format!("redis://{}{host}:{port}/", self.credentials);
+        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp_settings()))?;
         let config = config.set_response_timeout(Some(self.options.response_timeout));
         let config = config.set_pipeline_buffer_size(1024);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;

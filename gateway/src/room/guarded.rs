@@ -9,7 +9,7 @@ use crate::line::view::View;
 use crate::negotiate::{Form, form};
 use crate::problem::{Kind, Problem};
 use crate::room::document::{PlaceDocument, State, place_document};
-use crate::room::{Answer, Asked, Entry, Gate, HeldPlace, Outcome, entry, join, page};
+use crate::room::{Answer, Asked, Entry, Gate, HeldPlace, Outcome, entry, join, kept_fresh, page};
 
 /// Decides a guarded request.
 pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<View>) -> Outcome {
@@ -37,8 +37,8 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
     match (first_step(&facts), place) {
         (Step::AskLine, Some(held)) => ask(gate, asked, room, view, held).await,
         (Step::Show, Some(held)) => {
-            let document = waiting(asked, room, view, &held, None);
-            Outcome::Answer(show(gate, asked, room, &held, &document))
+            let document = waiting(gate, asked, room, view, &held, None);
+            Outcome::Answer(show(gate, asked, room, &document))
         }
         (Step::Join | Step::JoinAlone, _) if only_looks_ahead(asked) => Outcome::Answer(no_place_for(asked)),
         (Step::Join, _) => join_and_decide(gate, asked, room, view, false).await,
@@ -108,8 +108,8 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
         Ok(standing) => standing,
         Err(error) => {
             tracing::debug!(%error, "presence could not be noted");
-            let document = waiting(asked, room, view, &held, None);
-            return Outcome::Answer(show(gate, asked, room, &held, &document));
+            let document = waiting(gate, asked, room, view, &held, None);
+            return Outcome::Answer(show(gate, asked, room, &document));
         }
     };
     match verdict(&standing) {
@@ -120,8 +120,8 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
                 queue::Standing::Waiting { ahead, .. } => Some(ahead),
                 _ => None,
             };
-            let document = waiting(asked, room, view, &held, ahead);
-            Outcome::Answer(show(gate, asked, room, &held, &document))
+            let document = waiting(gate, asked, room, view, &held, ahead);
+            Outcome::Answer(show(gate, asked, room, &document))
         }
     }
 }
@@ -131,12 +131,12 @@ async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, hel
         Ok((_, Some(pass))) => Outcome::Enter(entered(gate, room, pass, new.then_some(held), asked.now_s())),
         Ok((state, None)) => {
             let document = place_document(room, view, held, state, None, asked.now_us, jitter());
-            Outcome::Answer(show(gate, asked, room, held, &document))
+            Outcome::Answer(show(gate, asked, room, &document))
         }
         Err(error) => {
             tracing::warn!(%error, "a turn could not be claimed");
-            let document = waiting(asked, room, view, held, None);
-            Outcome::Answer(show(gate, asked, room, held, &document))
+            let document = waiting(gate, asked, room, view, held, None);
+            Outcome::Answer(show(gate, asked, room, &document))
         }
     }
 }
@@ -145,20 +145,28 @@ async fn join_and_decide(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: 
     match join::take_place(gate, asked, room, view, alone).await {
         Ok(join::Taken::Called(held)) => claim(gate, asked, room, view, &held, true).await,
         Ok(join::Taken::Waiting(held, ahead)) => {
-            let document = waiting(asked, room, view, &held, ahead);
-            Outcome::Answer(show(gate, asked, room, &held, &document))
+            let document = waiting(gate, asked, room, view, &held, ahead);
+            Outcome::Answer(show(gate, asked, room, &document))
         }
         Ok(join::Taken::Closed) => Outcome::Answer(closed(asked, room, view)),
         Err(answer) => Outcome::Answer(*answer),
     }
 }
 
-fn waiting(asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace, ahead: Option<u64>) -> PlaceDocument {
-    place_document(room, view, held, State::Waiting { ahead }, None, asked.now_us, jitter())
+fn waiting(
+    gate: &Gate,
+    asked: &Asked<'_>,
+    room: &SaleRoom,
+    view: &View,
+    held: &HeldPlace,
+    ahead: Option<u64>,
+) -> PlaceDocument {
+    let held = kept_fresh(gate, held.clone(), asked.now_s());
+    place_document(room, view, &held, State::Waiting { ahead }, None, asked.now_us, jitter())
 }
 
 /// The waiting room's answer: a page for a person, 429 for a program. The place comes along in both.
-fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, held: &HeldPlace, document: &PlaceDocument) -> Answer {
+fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, document: &PlaceDocument) -> Answer {
     let answer = match form(asked.header("accept")) {
         Form::Html => page::waiting(asked, document),
         Form::Json => {
@@ -171,8 +179,8 @@ fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, held: &HeldPlace, docum
         }
     };
     answer
-        .header("set-cookie", gate.cookies().set_place(&room.id, &held.token, gate.config.line.place_life_s))
-        .header("usher-place", held.token.clone())
+        .header("set-cookie", gate.cookies().set_place(&room.id, &document.place, gate.config.line.place_life_s))
+        .header("usher-place", document.place.clone())
         .header("vary", "accept, cookie, authorization")
         .outcome("waiting")
 }

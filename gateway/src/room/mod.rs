@@ -190,6 +190,21 @@ fn new_visitor() -> VisitorId {
     VisitorId::from_bytes(rand::random())
 }
 
+/// Whether more than half of a life has passed.
+fn is_past_half(expires_at_s: u64, life_s: u64, now_s: u64) -> bool {
+    expires_at_s.saturating_sub(now_s) * 2 < life_s
+}
+
+/// The same place for longer, once half its life is over: whoever waits for a day must not lose it.
+fn kept_fresh(gate: &Gate, held: HeldPlace, now_s: u64) -> HeldPlace {
+    let Place { expires_at_s, visitor, score, .. } = held.place;
+    if !is_past_half(expires_at_s, gate.config.line.place_life_s, now_s) {
+        return held;
+    }
+    let sale = held.place.sale.clone();
+    sign_place(gate, &sale, visitor, score, now_s).unwrap_or(held)
+}
+
 /// Signs a place for a score.
 fn sign_place(
     gate: &Gate,
@@ -207,4 +222,18 @@ fn sign_place(
     };
     let token = gate.keys.ring().sign_place(&place, now_s)?;
     Ok(HeldPlace { place, token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_past_half;
+
+    #[test]
+    fn a_place_is_signed_anew_in_the_second_half_of_its_life() {
+        for (expires_at_s, now_s, past) in
+            [(1_100, 1_000, false), (1_100, 1_050, false), (1_100, 1_051, true), (1_100, 1_200, true)]
+        {
+            assert_eq!(is_past_half(expires_at_s, 100, now_s), past, "{expires_at_s} at {now_s}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::line::view::View;
 use crate::room::document::{PlaceDocument, State, place_document};
 use crate::room::guarded::{jitter, too_often, unavailable};
 use crate::room::join::place_refusal;
-use crate::room::{Answer, Asked, Gate, HeldPlace, entry};
+use crate::room::{Answer, Asked, Gate, HeldPlace, entry, kept_fresh};
 
 /// Answers the route.
 pub async fn place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
@@ -36,8 +36,15 @@ pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
         outage: view.snapshot.settings.outage,
     };
     let show = |state| {
-        let document = place_document(room, view, held, state, None, asked.now_us, jitter());
-        answer(gate, room, held, &document, None, 200)
+        // Only a place that still waits is worth more time: one that is used up must end with its memory.
+        let waits = matches!(state, State::Waiting { .. });
+        let shown = if waits { kept_fresh(gate, held.clone(), asked.now_s()) } else { held.clone() };
+        let document = place_document(room, view, &shown, state, None, asked.now_us, jitter());
+        let answer = answer(gate, room, &shown, &document, None, 200);
+        if shown.token == held.token {
+            return answer;
+        }
+        answer.header("set-cookie", gate.cookies().set_place(&room.id, &shown.token, gate.config.line.place_life_s))
     };
     match first_step(&facts) {
         // A sale that takes nobody still owes an answer to those who stand in its line or were called.

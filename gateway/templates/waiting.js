@@ -6,7 +6,7 @@ const heads={paused:"Entry is paused. Your place is kept.",regrouping:"A short i
 const wait=eta=>{if(!eta)return"not known while entry stands still";if(eta.p90<60)return"less than a minute";
 const low=Math.floor(eta.p10/60),high=Math.ceil(eta.p90/60);return low===high?"about "+high+" min":low+" to "+high+" min"};
 const text=(id,value)=>{const at=by(id);if(at&&at.textContent!==value)at.textContent=value};
-const later=seconds=>{clearTimeout(timer);timer=setTimeout(ask,seconds*1000*(document.hidden&&seconds>10?2:1))};
+const later=seconds=>{clearTimeout(timer);timer=setTimeout(ask,seconds*1000)};
 const enter=()=>{over=true;document.title="\u25cf It is your turn";text("headline","It is your turn. Taking you in \u2026");location.replace(body.dataset.target)};
 function show(p){
 text("headline",heads[p.sale_state]||"You are in line.");

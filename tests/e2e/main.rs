@@ -9,6 +9,7 @@
 mod bad_input;
 mod buyer_journey;
 mod canary;
+mod far_polls;
 mod last_seats;
 mod node_loss;
 mod raw_sockets;

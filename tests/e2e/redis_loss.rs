@@ -16,7 +16,7 @@ use crate::world::{World, text, wait_for};
 const FANS: usize = 300;
 
 /// Inline commands in one transaction; the whole answer as text.
-fn redis(world: &World, commands: &[&str]) -> String {
+pub fn redis(world: &World, commands: &[&str]) -> String {
     let address = world.ready().redis.trim_start_matches("redis://").trim_end_matches('/').to_owned();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();

@@ -139,11 +139,10 @@ impl View {
             Some(left_s) if left_s < middle => return (left_s + 30.0 + 30.0 * jitter.clamp(-1.0, 1.0)).max(1.0) as u64,
             _ => middle,
         };
-        // At full speed, everybody asks twice before the horizon reaches them.
-        let rate_per_min = self.snapshot.settings.rate_per_min;
-        let reach = (rate_per_min * 1.5).max(100.0);
-        let until_near_s = (position as f64 - reach).max(0.0) * 60.0 / rate_per_min;
-        let middle = if near { middle.min(NEAR_POLL_MAX_S) } else { middle.min((until_near_s / 2.3).max(2.0)) };
+        // Ghosts ahead can make the front come faster than measured, but not faster than one horizon in five seconds: a
+        // thirtieth of the wait at the full rate is soon enough to be heard before silence counts.
+        let soon_enough_s = (position as f64 * 2.0 / self.snapshot.settings.rate_per_min).max(2.0);
+        let middle = middle.min(if near { NEAR_POLL_MAX_S } else { soon_enough_s });
         (middle * (1.0 + 0.15 * jitter.clamp(-1.0, 1.0))).round().max(1.0) as u64
     }
 }

@@ -179,13 +179,6 @@ impl Credentials {
             passes.clear();
         }
     }
-
-    /// Forgets one pass; it was given back.
-    pub fn forget(&self, token: &str) {
-        if let Ok(mut passes) = self.passes.write() {
-            passes.remove(token);
-        }
-    }
 }
 
 /// Why a place cannot be used here.

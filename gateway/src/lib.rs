@@ -5,8 +5,8 @@
 //! | phase | file | what happens |
 //! |---|---|---|
 //! | edge | [`edge`] | a head that is late, too large or could be read in two ways: refused before anything else |
-//! | route | [`routes`] | one of our own routes, a guarded path of a sale, or neither |
 //! | limit | [`limits`] | one client asks too often: 429, the place is kept |
+//! | route | [`routes`] | one of our own routes, a guarded path of a sale, or neither |
 //! | credentials | [`credentials`] | pass and place are read from cookies and headers and verified |
 //! | decide | [`admission`] | pure: proxy, join, ask the line, show the waiting room, refuse |
 //! | answer | [`room`] | the public routes and the waiting room |

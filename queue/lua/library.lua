@@ -7,14 +7,15 @@
 --   3 away    zset    visitor -> score                  reached the front but silent; score kept
 --   4 called  zset    visitor -> claim deadline, ms     whose turn has come
 --   5 inside  zset    visitor -> pass expiry, ms        who holds a live pass
---   6 state   hash    settings, version, counters, last score, rate bucket
+--   6 state   hash    settings, version, counters, last score, rate bucket, generation, asked horizon
 --   7 ranks   string  the published snapshot
 --   8 log     stream  what each tick did, trimmed
 --   9 turns   hash    visitor -> "score called_us seq"  facts of those in called and inside
 --  10 spent   zset    visitor -> ms * 2 + (1 if left)   whose place was used up or given back
 -- ARGV[1] of every function is the time in microseconds for tests; '' in production means the server's TIME.
 --
--- Invariants: a visitor is in at most one of line, away, called, inside, spent. Scores are unique and only rise.
+-- Invariants: a visitor is in at most one of line, away, called, inside, spent. Scores given here are unique and only
+-- rise; two gateways that sign places alone, while Redis does not answer, may give the same one.
 -- Calls never exceed the bucket: permits are whole numbers of 1/PERMIT, so nothing is lost or won by rounding.
 -- Every loop is bounded by its arguments or by a constant below.
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::world::{World, header, problem, text};
+use crate::world::{World, header, problem, seats_of, text};
 
 /// State of one seat in a snapshot: two bits each, the first seat in the lowest.
 fn seat_state(snapshot: &Value, seat_no: usize) -> u8 {
@@ -54,14 +54,7 @@ async fn one_fan_from_the_line_to_the_ticket() {
     let tag = header(&answer, "etag");
     assert!(tag.starts_with('"'), "a strong ETag, not {tag:?}");
     let plan: Value = answer.json().await.unwrap();
-    let guids: Vec<String> = plan["zones"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|zone| zone["rows"].as_array().unwrap())
-        .flat_map(|row| row["seats"].as_array().unwrap())
-        .map(|seat| text(&seat["seat_guid"]))
-        .collect();
+    let guids = seats_of(&plan);
     assert!(guids.len() >= 10_000, "{}", guids.len());
     let cached = world.get("/v1/events/demo-arena/plan").header("if-none-match", tag).send().await.unwrap();
     assert_eq!(cached.status(), 304);

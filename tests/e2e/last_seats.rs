@@ -13,16 +13,8 @@ use crate::world::{World, text};
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_fans_race_for_fifty_seats() {
     let world = World::shared();
-    let plan: Value = world.get("/v1/events/demo-arena/plan").send().await.unwrap().json().await.unwrap();
-    let row_seats = plan["zones"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|zone| zone["rows"].as_array().unwrap())
-        .flat_map(|row| row["seats"].as_array().unwrap())
-        .map(|seat| text(&seat["seat_guid"]));
     // The last seats of the plan: no other test of this stack looks there.
-    let all: Vec<String> = row_seats.collect();
+    let all = world.arena_seats().await;
     let seats: Arc<Vec<String>> = Arc::new(all[all.len() - 50..].to_vec());
 
     let passes: Vec<String> =

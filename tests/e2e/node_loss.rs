@@ -101,17 +101,7 @@ async fn fans_go_on_when_nodes_are_killed() {
     let options =
         StackOptions { gateways: 2, bookings: 2, fixture: Fixture::Demo, pace, settings, ..StackOptions::default() };
     let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&options)).await.unwrap());
-    let plan: Value = world.get("/v1/events/demo-arena/plan").send().await.unwrap().json().await.unwrap();
-    let seats: Arc<Vec<String>> = Arc::new(
-        plan["zones"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|zone| zone["rows"].as_array().unwrap())
-            .flat_map(|row| row["seats"].as_array().unwrap())
-            .map(|seat| text(&seat["seat_guid"]))
-            .collect(),
-    );
+    let seats = Arc::new(world.arena_seats().await);
     let (bought, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let fans: Vec<_> = (0..200)
         .map(|fan| {

@@ -59,16 +59,7 @@ async fn fans_are_called_in_the_order_they_came_and_within_the_rate() {
     }
     let inside = join_all(places.iter().enumerate().map(|(i, place)| {
         let world = world.clone();
-        async move {
-            let mut document = json!({});
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while document["state"] != "inside" {
-                assert!(std::time::Instant::now() < until, "{document}");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                document = world.poll_at(i % 2, "order", place).await.json().await.unwrap();
-            }
-            document
-        }
+        async move { world.until_inside(i % 2, "order", place).await }
     }))
     .await;
     let seqs: Vec<u64> = inside.iter().map(|document| document["called_seq"].as_u64().unwrap()).collect();

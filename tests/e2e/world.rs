@@ -119,21 +119,41 @@ impl World {
 
     /// Joins and asks until inside.
     pub async fn enter(&self, sale: &str) -> Inside {
-        let mut document = self.join(sale).await;
-        let place = text(&document["place"]);
-        let until = Instant::now() + Duration::from_secs(20);
-        while document["state"] != "inside" {
-            assert!(Instant::now() < until, "not inside in time: {document}");
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            document = self.poll(sale, &place).await;
-        }
+        let joined = self.join(sale).await;
+        let place = text(&joined["place"]);
+        let document = if joined["state"] == "inside" { joined } else { self.until_inside(0, sale, &place).await };
         let pass = text(&document["pass"]);
         Inside { place: document, pass }
+    }
+
+    /// Asks one gateway until the visitor is inside.
+    pub async fn until_inside(&self, gateway: usize, sale: &str, place: &str) -> Value {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let document: Value = self.poll_at(gateway, sale, place).await.json().await.unwrap();
+            if document["state"] == "inside" {
+                return document;
+            }
+            assert!(Instant::now() < until, "not inside in time: {document}");
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+    }
+
+    /// The seats of the arena in the order of its plan.
+    pub async fn arena_seats(&self) -> Vec<String> {
+        let plan: Value = self.get("/v1/events/demo-arena/plan").send().await.unwrap().json().await.unwrap();
+        seats_of(&plan)
     }
 }
 
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// The seats of a plan in document order.
+pub fn seats_of(plan: &Value) -> Vec<String> {
+    let rows = plan["zones"].as_array().unwrap().iter().flat_map(|zone| zone["rows"].as_array().unwrap());
+    rows.flat_map(|row| row["seats"].as_array().unwrap()).map(|seat| text(&seat["seat_guid"])).collect()
 }
 
 pub fn header(answer: &Response, name: &str) -> String {

@@ -7,7 +7,6 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use stack::{Fixture, Setting, StackOptions};
 
-use crate::redis_loss::redis;
 use crate::world::{World, text};
 
 const POLLS: usize = 10_000;
@@ -16,8 +15,8 @@ const CLOCKWORK_PER_S: f64 = 40.0;
 
 /// How often Redis has run a command.
 fn calls(world: &World, command: &str) -> u64 {
-    let stats = redis(world, &["INFO commandstats"]);
-    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:"))).unwrap_or_default();
+    let stats = world.stack.redis().servers()[0].command(&["INFO", "commandstats"]).unwrap();
+    let line = stats.iter().find(|line| line.starts_with(&format!("cmdstat_{command}:"))).cloned().unwrap_or_default();
     line.split(['=', ',']).nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }
 

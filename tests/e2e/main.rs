@@ -9,11 +9,17 @@
 mod bad_input;
 mod buyer_journey;
 mod canary;
+mod exact_rate;
 mod far_polls;
+mod lagging_replica;
 mod last_seats;
+mod line_crowd;
 mod node_loss;
 mod raw_sockets;
 mod redis_loss;
+mod redis_restored;
+mod sale_life;
+mod slow_clients;
 mod spellings;
 mod waiting_room;
 mod world;

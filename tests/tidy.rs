@@ -65,6 +65,7 @@ fn crates_depend_only_along_the_arrows() {
         ("stack", ("tests/stack", &[][..])),
         ("loadtest", ("loadtest", &["stack"][..])),
         ("e2e", ("tests", &[][..])),
+        ("bench", ("tests/bench", &["queue", "queue-token", "stack"][..])),
     ]);
     let names: Vec<&str> = arrows.keys().copied().collect();
     for (folder, allowed) in arrows.values() {

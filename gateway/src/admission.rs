@@ -82,6 +82,8 @@ pub enum Verdict {
     Wait,
     /// The place is used up or was given back: a request takes a new one, a poll says so.
     Over,
+    /// Another device of the visitor holds the place: this one is told so, and nothing else.
+    Moved,
     /// The sale takes nobody.
     Closed,
 }
@@ -94,6 +96,7 @@ pub fn verdict(standing: &Standing) -> Verdict {
         // Unknown and absent are Redis's loss, not the visitor's: the place is the proof.
         Standing::Waiting { .. } | Standing::Away { .. } | Standing::Unknown | Standing::Absent => Verdict::Wait,
         Standing::Left | Standing::Expired => Verdict::Over,
+        Standing::Moved => Verdict::Moved,
         Standing::Closed => Verdict::Closed,
     }
 }

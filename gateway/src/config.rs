@@ -31,6 +31,12 @@ pub struct Config {
     /// Where an origin node says that it is ready.
     #[serde(default = "default_health_path")]
     pub health_path: String,
+    /// Paths of the origin that no fan reaches, with all that lies below them: there it speaks with gateways.
+    #[serde(default = "default_private_paths")]
+    pub private_paths: Vec<String>,
+    /// Directory of sales that stand in files, one `NAME.toml` per sale; read at start and whenever a file changes.
+    #[serde(default)]
+    pub sales_dir: Option<PathBuf>,
     /// Whether cookies are `Secure` and carry the `__Host-` prefix. Off only for development without TLS.
     #[serde(default = "default_true")]
     pub secure_cookies: bool,
@@ -73,6 +79,10 @@ fn default_health_path() -> String {
     "/readyz".to_owned()
 }
 
+fn default_private_paths() -> Vec<String> {
+    vec!["/admission".to_owned()]
+}
+
 fn default_grace_s() -> u64 {
     10
 }
@@ -96,6 +106,7 @@ impl Config {
         let base = file.parent().unwrap_or(Path::new("."));
         config.control_token_file = base.join(&config.control_token_file);
         config.keys_file = base.join(&config.keys_file);
+        config.sales_dir = config.sales_dir.map(|dir| base.join(dir));
         config.check()?;
         Ok(config)
     }
@@ -106,6 +117,9 @@ impl Config {
         }
         if !self.health_path.starts_with('/') {
             bail!("health_path: must start with '/'");
+        }
+        if let Some(path) = self.private_paths.iter().find(|path| !path.starts_with('/') || path.as_str() == "/") {
+            bail!("private_paths: {path:?} must start with '/' and name something below it");
         }
         self.limits.check()?;
         if !(10..=1_000).contains(&self.line.tick_ms) {
@@ -181,9 +195,9 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/gateway.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        assert_eq!(example["limits"].as_table().unwrap().len(), 16, "every limit is shown");
+        assert_eq!(example["limits"].as_table().unwrap().len(), 18, "every limit is shown");
         assert_eq!(example["line"].as_table().unwrap().len(), 3, "every time is shown");
-        assert_eq!(example.len(), 13, "every key is shown");
+        assert_eq!(example.len(), 15, "every key is shown");
     }
 
     #[test]
@@ -195,6 +209,7 @@ mod tests {
             "limits.keepalive_ms=1",
             "listen.x=1",
             "upstreams=[]",
+            "private_paths=[\"/\"]",
             "lonely",
         ] {
             assert!(load(&[bad]).is_err(), "{bad}");

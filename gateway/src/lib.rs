@@ -13,7 +13,8 @@
 //! | proxy | [`proxy`], [`upstream`] | to a healthy origin, with clean headers |
 //!
 //! Beside the requests run, in a runtime of their own, the jobs of [`line`]: batched joins and presence, the
-//! snapshot of each sale, and the tick. [`control`] serves organisers and operators on another port.
+//! snapshot of each sale, and the tick; [`govern`] lets the origin lower the rate, and [`file_sales`] reads sales from
+//! files. [`control`] serves organisers and operators on another port.
 //!
 //! Invariants: a poll behind the horizon asks nobody; what a client sends in `Usher-*`, `Forwarded` and
 //! `X-Forwarded-*` never reaches the origin; every answer that names a visitor is `no-store`.
@@ -25,7 +26,9 @@ pub mod config;
 pub mod control;
 pub mod credentials;
 pub mod edge;
+pub mod file_sales;
 pub mod forwarded;
+pub mod govern;
 pub mod keys;
 pub mod limits;
 pub mod line;

@@ -1,4 +1,4 @@
-//! How often one client may ask: by address, by address for new places, by visitor for polls.
+//! How often one client may ask: by address, by address for new places and for wrong codes, by visitor for polls.
 //!
 //! The buckets are this gateway's own. The number of keys is bounded: a full map lets everybody through until the next
 //! sweep has forgotten the quiet ones, since a crowd of that size is no single client. A refused poll costs the visitor
@@ -8,12 +8,17 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use queue_token::VisitorId;
 
 use crate::config::Limits;
+
+mod guesses;
+
+use guesses::Guesses;
 
 /// Most keys of one limit.
 const KEYS_MAX: usize = 100_000;
@@ -24,6 +29,7 @@ pub struct ClientLimits {
     address: Option<Limit<IpAddr>>,
     join: Option<Limit<IpAddr>>,
     visitor: Option<Limit<VisitorId>>,
+    guesses: Option<Guesses>,
 }
 
 #[derive(Debug)]
@@ -64,6 +70,7 @@ impl ClientLimits {
             address: Limit::new(limits.address_per_s, limits.address_burst),
             join: Limit::new(limits.join_per_s, limits.join_burst),
             visitor: Limit::new(limits.visitor_per_s, limits.visitor_burst),
+            guesses: Guesses::new(limits.code_per_min, limits.code_burst),
         }
     }
 
@@ -91,6 +98,21 @@ impl ClientLimits {
         self.visitor.as_ref().map_or(Ok(()), |limit| limit.check(&visitor))
     }
 
+    /// Counts a code that an address sends as a wrong one, until [`Self::was_no_guess`] says otherwise.
+    ///
+    /// # Errors
+    /// After how many seconds to try again.
+    pub fn guess(&self, address: IpAddr) -> Result<(), RetryAfterS> {
+        self.guesses.as_ref().map_or(Ok(()), |guesses| guesses.pay(address, Instant::now()))
+    }
+
+    /// The code was right, or could not be looked at.
+    pub fn was_no_guess(&self, address: IpAddr) {
+        if let Some(guesses) = &self.guesses {
+            guesses.give_back(address);
+        }
+    }
+
     /// Forgets clients that have been quiet; called once in a while.
     pub fn sweep(&self) {
         if let Some(limit) = &self.address {
@@ -101,6 +123,9 @@ impl ClientLimits {
         }
         if let Some(limit) = &self.visitor {
             limit.sweep();
+        }
+        if let Some(guesses) = &self.guesses {
+            guesses.sweep(Instant::now());
         }
     }
 }

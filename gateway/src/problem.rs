@@ -24,6 +24,10 @@ pub enum Kind {
     Waiting,
     /// The sale takes nobody.
     SaleClosed,
+    /// Another device of the visitor holds the place.
+    PlaceMoved,
+    /// The place cannot be taken to another device.
+    PlaceStays,
     /// Asks too often.
     RateLimited,
     /// The origin or the line cannot be reached.
@@ -39,6 +43,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The status that usually goes with it.
+    pub fn status(self) -> u16 {
+        self.parts().2
+    }
+
     fn parts(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::Invalid => ("invalid", "The request is malformed", 400),
@@ -49,6 +58,8 @@ impl Kind {
             Self::TooLarge => ("too-large", "The request is too large", 413),
             Self::Waiting => ("waiting", "You are in line", 429),
             Self::SaleClosed => ("sale-closed", "The sale takes nobody now", 403),
+            Self::PlaceMoved => ("place-moved", "The place is on another device", 403),
+            Self::PlaceStays => ("place-stays", "This place cannot move to another device", 409),
             Self::RateLimited => ("rate-limited", "Too many requests", 429),
             Self::Unavailable => ("unavailable", "Cannot answer now", 503),
             Self::OutcomeUnknown => ("outcome-unknown", "The origin broke off", 502),

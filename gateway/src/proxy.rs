@@ -13,9 +13,10 @@ use pingora::proxy::FailToProxy;
 use queue_token::SaleId;
 
 use crate::forwarded;
+use crate::line::room::SaleRoom;
 use crate::problem::{Kind, Problem};
-use crate::room::{Answer, Asked, Entry, Gate, Outcome, guarded, join, leave, place, status};
-use crate::routes::{self, OwnRoute};
+use crate::room::{Answer, Asked, Entry, Gate, Outcome, arrive, guarded, join, leave, offer, place, status, take};
+use crate::routes::{self, Guards, OwnRoute};
 use crate::telemetry;
 use crate::upstream::{self, Balancer};
 
@@ -23,6 +24,9 @@ use crate::upstream::{self, Balancer};
 const SWALLOW_BYTES: usize = 4 << 20;
 /// And at most for this long.
 const SWALLOW: Duration = Duration::from_secs(2);
+/// A body that we read ourselves is no longer than this, and comes within [`BODY`].
+const BODY_BYTES: usize = 1024;
+const BODY: Duration = Duration::from_secs(5);
 
 /// The proxy.
 pub struct Proxy {
@@ -30,6 +34,8 @@ pub struct Proxy {
     pub gate: Arc<Gate>,
     /// The origin nodes.
     pub balancer: Arc<Balancer>,
+    /// Where the origin speaks with gateways only.
+    pub private: Guards,
 }
 
 /// Facts of one request, from its head to its log line.
@@ -39,6 +45,7 @@ pub struct Context {
     peer: IpAddr,
     sale: Option<String>,
     entry: Option<Entry>,
+    room: Option<Arc<SaleRoom>>,
     outcome: &'static str,
     tried: Vec<SocketAddr>,
     body_bytes: u64,
@@ -55,6 +62,7 @@ impl ProxyHttp for Proxy {
             peer: IpAddr::from([0, 0, 0, 0]),
             sale: None,
             entry: None,
+            room: None,
             outcome: "proxied",
             tried: Vec::new(),
             body_bytes: 0,
@@ -228,8 +236,11 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         let seconds = ctx.started.elapsed().as_secs_f64();
-        metrics::counter!("usher_gateway_requests_total", "outcome" => ctx.outcome).increment(1);
-        metrics::histogram!("usher_gateway_request_seconds", "outcome" => ctx.outcome).record(seconds);
+        // An answer that a client did not wait for says nothing about the origin.
+        if let Some(room) = ctx.room.as_ref().filter(|_| status > 0) {
+            room.note_answer(status >= 500);
+        }
+        telemetry::count_request(ctx.outcome, seconds);
         let head = session.req_header();
         // What reached the origin is one line here and one there, under the same id; polls are far too many for that.
         let (id, method, path) = (&ctx.request_id, &head.method, head.uri.path());
@@ -245,6 +256,11 @@ impl ProxyHttp for Proxy {
 impl Proxy {
     /// The gateway's own answer to a request, or `None` when the origin answers.
     async fn own_answer(&self, session: &mut Session, ctx: &mut Context) -> Option<Answer> {
+        let route = routes::own_route(&session.req_header().method, session.req_header().uri.path());
+        let body = match route {
+            Some(OwnRoute::Take(_)) => small_body(session).await,
+            _ => None,
+        };
         let head: &http::request::Parts = session.req_header();
         let gate = &*self.gate;
         let address = forwarded::client_address(ctx.peer, &head.headers, gate.config.trusted_hops);
@@ -257,17 +273,22 @@ impl Proxy {
         if let Err(wait_s) = gate.limits.request(asked.address) {
             return Some(guarded::too_often(&asked, wait_s));
         }
-        if let Some(route) = routes::own_route(&head.method, asked.path()) {
-            return Some(self.own_route(&asked, route).await);
+        if let Some(route) = route {
+            return Some(self.own_route(&asked, route, body.as_deref()).await);
         }
         let host = head.uri.host().or_else(|| asked.header("host")).unwrap_or_default();
         let paths = routes::readings(asked.path());
+        if paths.iter().any(|path| self.private.speaks_of(host, path).is_some()) {
+            return Some(
+                Problem::new(Kind::NotFound, "There is no such route.").answer(asked.path(), asked.request_id),
+            );
+        }
         match gate.rooms.guarding(host, &head.method, &paths) {
             Some((room, view)) => {
                 ctx.sale = Some(room.id.to_string());
                 match guarded::decide(gate, &asked, &room, &view).await {
                     Outcome::Answer(answer) => return Some(answer),
-                    Outcome::Enter(entry) => ctx.entry = Some(entry),
+                    Outcome::Enter(entry) => (ctx.entry, ctx.room) = (Some(entry), Some(room)),
                 }
             }
             None => {
@@ -284,7 +305,7 @@ impl Proxy {
         None
     }
 
-    async fn own_route(&self, asked: &Asked<'_>, route: OwnRoute) -> Answer {
+    async fn own_route(&self, asked: &Asked<'_>, route: OwnRoute, body: Option<&[u8]>) -> Answer {
         let gate = &*self.gate;
         let problem = |kind, detail: &str| Problem::new(kind, detail).answer(asked.path(), asked.request_id);
         let sale = match &route {
@@ -298,6 +319,7 @@ impl Proxy {
                 return problem(Kind::MethodNotAllowed, "This route knows other methods.").header("allow", *allowed);
             }
             OwnRoute::Join(sale) | OwnRoute::Place(sale) | OwnRoute::Leave(sale) | OwnRoute::Status(sale) => sale,
+            OwnRoute::Offer(sale) | OwnRoute::Arrive(sale) | OwnRoute::Take(sale) => sale,
         };
         let Some((room, view)) = gate.rooms.get(sale).and_then(|room| room.view().map(|view| (room, view))) else {
             return problem(Kind::NotFound, "There is no such sale.");
@@ -306,6 +328,9 @@ impl Proxy {
             OwnRoute::Join(_) => join::join(gate, asked, &room, &view).await,
             OwnRoute::Place(_) => place::place(gate, asked, &room, &view).await,
             OwnRoute::Leave(_) => leave::leave(gate, asked, &room, &view).await,
+            OwnRoute::Offer(_) => offer::offer(gate, asked, &room).await,
+            OwnRoute::Arrive(_) => arrive::arrive(&room),
+            OwnRoute::Take(_) => take::take(gate, asked, &room, &view, body).await,
             _ => status::status(asked, &room, &view),
         }
     }
@@ -318,7 +343,7 @@ impl Proxy {
         let Some(room) = self.gate.rooms.get(&held.pass.sale) else { return };
         // The answer need not wait for it; a slot that stays by a failure ends with its pass.
         tokio::spawn(async move {
-            if let Err(error) = room.depart(visitor).await {
+            if let Err(error) = room.depart(visitor, None).await {
                 tracing::warn!(%error, "a slot could not be freed");
             }
         });
@@ -345,6 +370,21 @@ fn failure(status: u16) -> Problem {
         }
         _ => Problem::new(Kind::Internal, "The request could not be served.").status(status),
     }
+}
+
+/// The whole body of a request; `None` when it is too long or does not come in time.
+async fn small_body(session: &mut Session) -> Option<Vec<u8>> {
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(chunk) = session.as_downstream_mut().read_request_body().await.ok()? {
+            if body.len() + chunk.len() > BODY_BYTES {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Some(body)
+    };
+    tokio::time::timeout(BODY, read).await.ok().flatten()
 }
 
 /// Writes an answer of our own; what is left of a refused body is read first, within bounds.

@@ -5,6 +5,8 @@
 //! once resolved and once left as they stand. So no spelling slips past a guard; the origin still receives the path as
 //! it was sent. A guard on `hosts` needs an origin that tells hosts apart.
 
+use std::borrow::Cow;
+
 use http::Method;
 use queue::settings::GuardedPath;
 use queue_token::SaleId;
@@ -21,6 +23,12 @@ pub enum OwnRoute {
     Place(SaleId),
     /// `DELETE /_usher/sales/{sale}/place`
     Leave(SaleId),
+    /// `POST /_usher/sales/{sale}/place/code`
+    Offer(SaleId),
+    /// `GET /_usher/sales/{sale}/return`
+    Arrive(SaleId),
+    /// `POST /_usher/sales/{sale}/return`
+    Take(SaleId),
     /// `GET /_usher/sales/{sale}`
     Status(SaleId),
     /// `GET /_usher/keys`
@@ -51,6 +59,11 @@ pub fn own_route(method: &Method, path: &str) -> Option<OwnRoute> {
             (Ok(sale), ["place"]) if get => OwnRoute::Place(sale),
             (Ok(sale), ["place"]) if method == Method::DELETE => OwnRoute::Leave(sale),
             (Ok(_), ["place"]) => OwnRoute::MethodNotAllowed("GET, HEAD, DELETE"),
+            (Ok(sale), ["place", "code"]) if method == Method::POST => OwnRoute::Offer(sale),
+            (Ok(_), ["place", "code"]) => OwnRoute::MethodNotAllowed("POST"),
+            (Ok(sale), ["return"]) if get => OwnRoute::Arrive(sale),
+            (Ok(sale), ["return"]) if method == Method::POST => OwnRoute::Take(sale),
+            (Ok(_), ["return"]) => OwnRoute::MethodNotAllowed("GET, HEAD, POST"),
             _ => OwnRoute::NotFound,
         },
         _ => OwnRoute::NotFound,
@@ -103,9 +116,11 @@ impl Guards {
     }
 }
 
-/// The ways in which an origin could read a path: with dot segments resolved, and as they stand.
-pub fn readings(path: &str) -> [Vec<String>; 2] {
-    [segments(path), unresolved(path)]
+/// The ways in which an origin could read a path: with dot segments resolved, and as they stand. Without a dot, written
+/// out or encoded, they are one.
+pub fn readings(path: &str) -> Vec<Vec<String>> {
+    let may_hold_dots = path.bytes().any(|byte| matches!(byte, b'.' | b'%'));
+    if may_hold_dots { vec![segments(path), unresolved(path)] } else { vec![segments(path)] }
 }
 
 fn unresolved(path: &str) -> Vec<String> {
@@ -132,7 +147,10 @@ pub fn segments(path: &str) -> Vec<String> {
 }
 
 /// Undoes percent-encoding once; what is no valid encoding stays as it is.
-fn decode_percent(path: &str) -> String {
+fn decode_percent(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
     let bytes = path.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
@@ -152,7 +170,16 @@ fn decode_percent(path: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The fields of a form, decoded.
+pub fn form_fields(body: &str) -> Vec<(String, String)> {
+    let decoded = |text: &str| decode_percent(&text.replace('+', " ")).into_owned();
+    body.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect()
 }
 
 /// The event a path speaks of, if any: requests for one event go to one origin node.
@@ -215,6 +242,11 @@ mod tests {
             (Method::POST, "/_usher/sales/demo/join", Some(OwnRoute::Join(demo.clone()))),
             (Method::GET, "/_usher/sales/demo/place", Some(OwnRoute::Place(demo.clone()))),
             (Method::DELETE, "/_usher/sales/demo/place", Some(OwnRoute::Leave(demo.clone()))),
+            (Method::POST, "/_usher/sales/demo/place/code", Some(OwnRoute::Offer(demo.clone()))),
+            (Method::GET, "/_usher/sales/demo/place/code", Some(OwnRoute::MethodNotAllowed("POST"))),
+            (Method::GET, "/_usher/sales/demo/return", Some(OwnRoute::Arrive(demo.clone()))),
+            (Method::POST, "/_usher/sales/demo/return", Some(OwnRoute::Take(demo.clone()))),
+            (Method::DELETE, "/_usher/sales/demo/return", Some(OwnRoute::MethodNotAllowed("GET, HEAD, POST"))),
             (Method::GET, "/_usher/sales/demo", Some(OwnRoute::Status(demo))),
             (Method::GET, "/_usher/keys", Some(OwnRoute::Keys)),
             (Method::GET, "/_usher/sales/demo/join", Some(OwnRoute::MethodNotAllowed("POST"))),

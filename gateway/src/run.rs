@@ -9,17 +9,21 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
+use queue::settings::GuardedPath;
 
 use crate::config::Config;
 use crate::control::Control;
 use crate::credentials::Credentials;
 use crate::edge::Edge;
+use crate::file_sales::FileSales;
+use crate::govern::Governor;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::jobs::Jobs;
 use crate::line::rooms::Rooms;
 use crate::proxy::Proxy;
 use crate::room::Gate;
+use crate::routes::Guards;
 use crate::{telemetry, upstream};
 
 /// Buffers per connection: many visitors wait, each with little to say.
@@ -37,7 +41,8 @@ pub fn run(config: Config) -> Result<()> {
     let credentials = Arc::new(Credentials::default());
     let rooms = Arc::new(Rooms::new(credentials.clone()));
     let limits = Arc::new(ClientLimits::new(&config.limits));
-    let control = Control::bind(&config, rooms.clone(), prometheus)?;
+    let files = Arc::new(FileSales::new(config.sales_dir.clone()));
+    let control = Control::bind(&config, rooms.clone(), files.clone(), prometheus)?;
     // The proxy library retries a taken port for half a minute and then lives on without it: find out now.
     drop(std::net::TcpListener::bind(config.listen).map_err(|e| anyhow::anyhow!("listen {}: {e}", config.listen))?);
 
@@ -56,15 +61,19 @@ pub fn run(config: Config) -> Result<()> {
     let mut server = Server::new_with_opt_and_conf(None, settings);
     server.bootstrap();
 
-    let jobs = Jobs { config: config.clone(), rooms: rooms.clone(), keys: keys.clone(), limits: limits.clone() };
+    let governor = Governor::new(&config.upstreams);
+    let (rooms_, keys_, limits_) = (rooms.clone(), keys.clone(), limits.clone());
+    let jobs = Jobs { config: config.clone(), rooms: rooms_, keys: keys_, limits: limits_, governor, files };
     let jobs = server.add_service(background_service("line", jobs));
     let balancer = upstream::balancer(&config.upstreams, &config.health_path)?;
     let nodes = balancer.task();
     server.add_service(balancer);
     server.add_service(background_service("control", control));
 
+    let whole = |path: &String| GuardedPath { path: path.clone(), methods: Vec::new() };
+    let private = Guards::new(&[], &config.private_paths.iter().map(whole).collect::<Vec<_>>());
     let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials, limits });
-    let proxy = pingora::proxy::http_proxy(&server.configuration, Proxy { gate, balancer: nodes });
+    let proxy = pingora::proxy::http_proxy(&server.configuration, Proxy { gate, balancer: nodes, private });
     let mut proxy = Service::new("edge".to_owned(), Edge::new(config.clone(), proxy));
     proxy.add_listener(
         ListenerConfig::tcp(config.listen.to_string())

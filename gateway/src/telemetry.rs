@@ -1,7 +1,10 @@
 //! Logs, metrics and the wall clock of this process.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -59,7 +62,35 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("usher_gateway_line_errors_total", "operations on the line that failed");
     metrics::describe_gauge!("usher_gateway_waiting", "visitors in the line");
     metrics::describe_gauge!("usher_gateway_inside", "visitors inside");
+    metrics::describe_gauge!("usher_gateway_rate_in_force_per_min", "calls a minute that the origin leaves");
     Ok(handle)
+}
+
+/// The metrics of requests with one outcome.
+#[derive(Clone)]
+struct Counted {
+    outcome: &'static str,
+    requests: Counter,
+    seconds: Histogram,
+}
+
+/// Counts an answered request. Looking a metric up costs more than counting, so it is done once for each outcome; there
+/// are as many as there are words for them in the code.
+pub fn count_request(outcome: &'static str, seconds: f64) {
+    static KNOWN: LazyLock<ArcSwap<Vec<Counted>>> = LazyLock::new(ArcSwap::default);
+    let count = |known: &Counted| {
+        known.requests.increment(1);
+        known.seconds.record(seconds);
+    };
+    if let Some(known) = KNOWN.load().iter().find(|known| known.outcome == outcome) {
+        return count(known);
+    }
+    let requests = metrics::counter!("usher_gateway_requests_total", "outcome" => outcome);
+    let seconds = metrics::histogram!("usher_gateway_request_seconds", "outcome" => outcome);
+    let new = Counted { outcome, requests, seconds };
+    count(&new);
+    // Two that are first at the same time both note it; both count the same metric.
+    KNOWN.rcu(|known| known.iter().cloned().chain([new.clone()]).collect::<Vec<_>>());
 }
 
 #[cfg(test)]

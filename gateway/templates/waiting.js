@@ -22,6 +22,7 @@ if(over)return;
 try{const r=await fetch(url,{headers:{accept:"application/json"},cache:"no-store"});
 const p=await r.json();fails=0;text("alert","");
 if(r.status===429){later(Number(r.headers.get("retry-after"))||5);return}
+if(p.moved){moved();return}
 if(r.status===401||r.status===403||p.state==="left"||p.state==="expired"){over=true;
 if(r.status===401&&performance.getEntriesByType("navigation").some(n=>n.type==="reload")){
 text("alert","This browser does not keep cookies for this site, so it cannot keep a place. Please allow them and reload.");return}
@@ -30,10 +31,18 @@ if(!r.ok)throw new Error(r.status);
 if(p.state==="inside"){enter();return}
 show(p);later(p.poll_s)}
 catch(e){fails++;text("alert","The connection is interrupted. Your place is safe; this page keeps trying.");later(Math.min(60,2**fails))}}
+const moved=()=>{over=true;clearTimeout(timer);const h=by("headline");h.role="alert";h.textContent=document.title="Your place is now on your other device.";
+h.parentNode.replaceChildren(h)};
+by("move").addEventListener("submit",async e=>{e.preventDefault();
+try{const r=await fetch(url+"/code",{method:"POST",headers:{accept:"application/json"}}),p=await r.json();
+if(p.moved){moved();return}
+if(!r.ok){text("alert",p.detail);return}
+by("moving").hidden=false;text("link",location.origin+p.link);by("qr").innerHTML=p.qr||"";text("code",p.code)}
+catch(x){text("alert","No code could be made. Your place is safe; try again in a moment.")}});
 const leave=by("leave");leave.hidden=false;
 leave.addEventListener("click",async()=>{if(!confirm("Give up your place? It cannot be taken back."))return;
 over=true;clearTimeout(timer);await fetch(url,{method:"DELETE"}).catch(()=>{});
-text("headline","You have left the line.");leave.hidden=true;by("progress").hidden=true;const p=by("position");if(p)p.textContent="\u2013"});
+text("headline","You have left the line.");by("move").hidden=by("moving").hidden=by("progress").hidden=true;const p=by("position");if(p)p.textContent="\u2013"});
 addEventListener("online",ask);document.addEventListener("visibilitychange",()=>{if(!document.hidden)ask()});
 text("updated",new Date(by("updated").dateTime).toLocaleTimeString());if(by("position"))text("position",number.format(start));
 later(Number(body.dataset.poll)||5)})();

@@ -1,9 +1,11 @@
 -- configure: creates a sale or changes its settings, under a version.
 -- ARGV: now, expected version ('' = any, '0' = must not exist), version to write at least, restored ('1' after a
 --       loss, else '0'), settings (JSON, opaque here), state, opens_at_us (0 = none), rate_milli, burst, max_inside,
---       pass_ttl_ms, claim_window_ms
+--       pass_ttl_ms, claim_window_ms, governed ('1' when the origin has a say on the rate, else '0'), digest of the file
+--       that these settings come from ('' keeps the one that stands)
 -- Reply: { 'ok' | 'conflict', version }
 -- Cost: O(1). A sale brought back after a loss starts to regroup. The bucket is first brought to now at the old rate, so a change of rate mints nothing for the past.
+-- What the origin said last stays in force until it has no say any more.
 local function configure(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local s = load_state(k)
@@ -36,6 +38,12 @@ local function configure(keys, args)
     if args[4] == '1' then
       regroup(k, {}, now_us, 'emptied')
     end
+  end
+  if args[14] and args[14] ~= '' then
+    redis.call('HSET', k.state, 'file_digest', args[14])
+  end
+  if s and args[13] == '0' and s.governed_milli ~= 1000 then
+    set_governed(k, s, now_us, 1000, 'removed', 'Full rate: the origin has no say any more.')
   end
   redis.call('DEL', k.ranks)
   return { 'ok', version }

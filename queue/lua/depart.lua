@@ -1,13 +1,16 @@
 -- depart: a visitor gives up its place or its pass; the slot is free at once.
--- ARGV: now, visitor
+-- ARGV: now, visitor, device that its place was signed for ('' when it shows a pass, which no move takes away)
 -- Reply: the standing before the call
--- Cost: O(log n). Idempotent.
+-- Cost: O(log n). Idempotent. A device that the place has moved on from gives up nothing.
 local function depart(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   if not load_state(k) then
     return { 'absent', 0, 0, 0, 0, 0 }
   end
   local visitor = args[2]
+  if args[3] ~= '' and has_moved_on(k, visitor, tonumber(args[3]), now_us) then
+    return { 'moved', 0, 0, 0, 0, 0 }
+  end
   local before = standing(k, visitor)
   redis.call('ZREM', k.line, visitor)
   redis.call('ZREM', k.near, visitor)

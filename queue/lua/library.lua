@@ -1,7 +1,7 @@
 #!lua name=usher_v1
 -- The line of a sale, as Redis Functions. One operation per file; this file holds what they share.
 --
--- KEYS, the same ten for every function, all under one hash tag:
+-- KEYS, the same thirteen for every function, all under one hash tag:
 --   1 line    zset    visitor -> score                  who waits, in order
 --   2 near    zset    visitor -> last seen, ms          presence of those within the horizon
 --   3 away    zset    visitor -> score                  reached the front but silent; score kept
@@ -12,6 +12,9 @@
 --   8 log     stream  what each tick did, trimmed
 --   9 turns   hash    visitor -> "score called_us seq"  facts of those in called and inside
 --  10 spent   zset    visitor -> ms * 2 + (1 if left)   whose place was used up or given back
+--  11 codes   zset    code -> end of its life, ms      codes that lead a place to another device
+--  12 offers  hash    code -> "visitor score device taker", and visitor -> its code
+--  13 moved   zset    visitor -> s * DEVICES + device  which device holds a place that ever moved, and since when
 -- ARGV[1] of every function is the time in microseconds for tests; '' in production means the server's TIME.
 --
 -- Invariants: a visitor is in at most one of line, away, called, inside, spent. Scores given here are unique and only
@@ -39,13 +42,20 @@ local ASK_US = 5000000
 -- the longest poll interval.
 local CALM_US = 5000000
 local WHOLE_US = 140000000
+-- So many changes of the origin's say are kept for the organiser.
+local CHANGES_KEPT = 50
 -- How long used-up places are remembered, and silent ones kept: the life of a place token.
 local PLACE_LIFE_MS = 86400000
+-- Most entries of one kind that are forgotten at a time.
+local FORGET_MAX = 1000
+-- A visitor's devices are numbered below this, from 0, the one that joined.
+local DEVICES = 1024
 
 local function named(keys)
   return {
     line = keys[1], near = keys[2], away = keys[3], called = keys[4], inside = keys[5],
     state = keys[6], ranks = keys[7], log = keys[8], turns = keys[9], spent = keys[10],
+    codes = keys[11], offers = keys[12], moved = keys[13],
   }
 end
 
@@ -64,7 +74,8 @@ end
 -- The numbers of the state hash that a decision needs; nil when the sale is unknown here.
 local function load_state(k)
   local f = redis.call('HMGET', k.state, 'version', 'state', 'opens_at_us', 'rate_milli', 'burst', 'max_inside',
-    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us', 'asked_score')
+    'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us', 'asked_score',
+    'governed_milli', 'governed_seq')
   if not f[1] then
     return nil
   end
@@ -74,6 +85,8 @@ local function load_state(k)
     claim_window_ms = tonumber(f[8]), last_score = tonumber(f[9]), bucket_units = tonumber(f[10]),
     bucket_us = tonumber(f[11]), seq = tonumber(f[12]), run_id = f[13], calm_until_us = tonumber(f[14]),
     asked_score = tonumber(f[15]),
+    -- A sale that nobody ever governed runs at the organiser's rate.
+    governed_milli = tonumber(f[16] or '1000'), governed_seq = tonumber(f[17] or '0'),
   }
 end
 
@@ -114,6 +127,25 @@ local function is_open(s, now_us)
   return s.state == 'open' or (s.state == 'scheduled' and s.opens_at_us > 0 and now_us >= s.opens_at_us)
 end
 
+-- The organiser's rate times the origin's say, in thousandths per minute, cut to a whole number.
+local function rate_in_force(rate_milli, governed_milli)
+  return math.floor(rate_milli * governed_milli / 1000)
+end
+
+-- Writes the origin's say. The caller has brought the bucket to now, so that what was earned was earned at the old rate.
+local function set_governed(k, s, now_us, factor_milli, cause, why)
+  s.governed_milli, s.governed_seq = factor_milli, s.governed_seq + 1
+  local changes = { whole(now_us) .. ' ' .. whole(factor_milli) .. ' ' .. cause .. ' ' .. why }
+  for line in string.gmatch(redis.call('HGET', k.state, 'changes') or '', '[^\n]+') do
+    if #changes == CHANGES_KEPT then break end
+    changes[#changes + 1] = line
+  end
+  redis.call('HSET', k.state, 'governed_milli', whole(factor_milli), 'governed_seq', whole(s.governed_seq),
+    'governed_us', whole(now_us), 'governed_cause', cause, 'governed_why', why, 'changes', table.concat(changes, '\n'))
+  redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'govern', 'us', whole(now_us), 'factor', whole(factor_milli),
+    'cause', cause, 'why', why)
+end
+
 -- Brings the bucket to now. It only fills while the sale is open, so nothing is earned for the time before a scheduled
 -- opening or for the calm after a loss; a clock that steps back fills nothing and does not stall the clock that follows.
 local function refill(s, now_us)
@@ -123,7 +155,7 @@ local function refill(s, now_us)
   if is_open(s, now_us) then
     if s.state == 'scheduled' then dt = math.min(dt, now_us - s.opens_at_us) end
     if now_us >= s.calm_until_us then dt = math.min(dt, now_us - s.calm_until_us) end
-    s.bucket_units = math.min(s.burst * PERMIT, s.bucket_units + dt * s.rate_milli)
+    s.bucket_units = math.min(s.burst * PERMIT, s.bucket_units + dt * rate_in_force(s.rate_milli, s.governed_milli))
   end
   s.bucket_us = now_us
 end
@@ -136,14 +168,16 @@ local function room(k, s)
   return s.max_inside - redis.call('ZCARD', k.called) - redis.call('ZCARD', k.inside)
 end
 
--- How many ranks are within the horizon.
+-- How many ranks are within the horizon, by the organiser's rate: the origin's say may be back at full at any moment, and
+-- silence counts only for those who were asked a while before.
 local function reach(rate_milli)
   return math.max(100, math.ceil(rate_milli * HORIZON_S / 60000))
 end
 
--- How many may be called now: bounded by the bucket, by the room and by CALL_MAX.
+-- How many may be called now: bounded by the bucket, by the room and by CALL_MAX. A sale that the origin has stopped
+-- calls nobody, whatever is in the bucket.
 local function budget(k, s, now_us)
-  if not is_open(s, now_us) then
+  if not is_open(s, now_us) or s.governed_milli == 0 then
     return 0
   end
   local n = math.min(math.floor(s.bucket_units / PERMIT), room(k, s), CALL_MAX)
@@ -187,9 +221,30 @@ local function count(k, field, n)
   end
 end
 
+-- Which of a visitor's devices holds the place, as far as is known here: the first, unless it ever moved.
+local function device_of(k, visitor)
+  local moved = redis.call('ZSCORE', k.moved, visitor)
+  return moved and tonumber(moved) % DEVICES or 0
+end
+
+local function hand_over(k, visitor, device, now_us)
+  redis.call('ZADD', k.moved, whole(math.floor(now_us / 1000000) * DEVICES + device), visitor)
+end
+
+-- Whether the place has moved on from the device that shows it. One later than is known here is right: its place is
+-- signed, and Redis has lost the move.
+local function has_moved_on(k, visitor, device, now_us)
+  local holder = device_of(k, visitor)
+  if device > holder then
+    hand_over(k, visitor, device, now_us)
+  end
+  return device < holder
+end
+
 -- A visitor's standing as every function reports it:
 --   { state, score, until_ms, called_us, seq, ahead }
--- state: waiting | called | inside | away | left | expired | unknown | absent (no such sale here)
+-- state: waiting | called | inside | away | left | expired | unknown | absent (no such sale here) | moved (another device
+-- holds the place; said by those functions that are told which one shows it)
 local function standing(k, visitor)
   local deadline = redis.call('ZSCORE', k.called, visitor)
   if deadline then

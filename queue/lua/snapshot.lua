@@ -2,13 +2,12 @@
 -- ARGV: now, how old a published snapshot may be (ms), ranks of the head (exact), points of the tail
 -- Reply: { 'ok', version, settings, now_us, last_score, waiting, near, away, called, inside, joined, called total,
 --          claimed, departed, expired, horizon (score, 0 = everybody waiting is within), head, tail, step, generation,
---          calm until (us), whole at (us), visitors who left in the last LEFT_MS joined by commas }
+--          calm until (us), whole at (us), visitors who left in the last LEFT_MS joined by commas, the origin's say (thousandths),
+--          its sequence number, since when (us), cause, why, digest of the file that the settings came from ('' = none) }
 --        or { 'absent' }. head: scores of the first ranks, joined by commas. tail: the scores at ranks
 --        #head + step, #head + 2 * step ... joined by commas.
 -- Cost: O(head + tail * log n) when due, O(1) otherwise. Also forgets what is older than a place can be.
 local LEFT_MS, LEFT_MAX = 5000, 1000
--- Most entries that one snapshot forgets of each kind.
-local FORGET_MAX = 1000
 
 local function forget(key, up_to)
   local old = redis.call('ZRANGEBYSCORE', key, '-inf', whole(up_to), 'LIMIT', 0, FORGET_MAX)
@@ -34,7 +33,8 @@ end
 local function snapshot(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
-    'departed', 'expired', 'rate_milli', 'gen', 'calm_until_us', 'whole_at_us')
+    'departed', 'expired', 'rate_milli', 'gen', 'calm_until_us', 'whole_at_us', 'governed_milli', 'governed_seq',
+    'governed_us', 'governed_cause', 'governed_why', 'file_digest')
   if not f[1] then
     return { 'absent' }
   end
@@ -77,6 +77,8 @@ local function snapshot(keys, args)
     forget(k.near, now_ms - 60 * PRESENCE_MS)
     forget(k.away, now_us - PLACE_LIFE_MS * 1000)
     forget(k.spent, (now_ms - PLACE_LIFE_MS) * 2)
+    forget(k.moved, (math.floor(now_us / 1000000) - PLACE_LIFE_MS / 1000) * DEVICES)
+    forget_codes(k, now_ms)
   end
   local left = {}
   local gone = redis.call('ZRANGEBYSCORE', k.spent, whole((now_ms - LEFT_MS) * 2), '+inf', 'WITHSCORES', 'LIMIT', 0,
@@ -89,6 +91,7 @@ local function snapshot(keys, args)
     redis.call('ZCARD', k.away), redis.call('ZCARD', k.called), redis.call('ZCARD', k.inside), tonumber(f[4]),
     tonumber(f[5]), tonumber(f[6]), tonumber(f[7]), tonumber(f[8]), tonumber(horizon), head, tail, tonumber(step),
     tonumber(f[10]), tonumber(f[11]), tonumber(f[12]), table.concat(left, ','),
+    tonumber(f[13] or '1000'), tonumber(f[14] or '0'), tonumber(f[15] or '0'), f[16] or 'full', f[17] or '', f[18] or '',
   }
 end
 

@@ -32,6 +32,22 @@ impl Line {
         expect: Expect,
         clock: Clock,
     ) -> Result<u64, LineError> {
+        self.configure_from(None, sale, settings, opens_at_us, expect, clock).await
+    }
+
+    /// The same with settings that come from a file: its digest is kept beside them, until those of another file come.
+    ///
+    /// # Errors
+    /// See [`Line::configure`].
+    pub async fn configure_from(
+        &self,
+        file_digest: Option<&str>,
+        sale: &SaleId,
+        settings: &Settings,
+        opens_at_us: Option<u64>,
+        expect: Expect,
+        clock: Clock,
+    ) -> Result<u64, LineError> {
         let attempt = "configure";
         let json =
             serde_json::to_string(settings).map_err(|error| LineError::Corrupt { attempt, what: error.to_string() })?;
@@ -54,6 +70,8 @@ impl Line {
             settings.max_inside.to_string(),
             (settings.pass_ttl_s * 1000).to_string(),
             (settings.claim_window_s * 1000).to_string(),
+            if settings.health_path.is_some() { "1" } else { "0" }.to_owned(),
+            file_digest.unwrap_or_default().to_owned(),
         ];
         let (verdict, version): (String, u64) = self.call(attempt, sale, &arguments).await?;
         match verdict.as_str() {

@@ -3,15 +3,20 @@
 use queue_token::SaleId;
 
 /// How many keys each function takes.
-pub const KEY_COUNT: usize = 10;
+pub const KEY_COUNT: usize = 13;
 
 /// The key that lists all sales of a deployment: a set of sale ids. On a slot of its own.
 pub const SALES: &str = "usher:sales";
 
 /// The keys of a sale in the order of `lua/library.lua`.
 pub fn of(sale: &SaleId) -> [String; KEY_COUNT] {
-    ["line", "near", "away", "called", "inside", "state", "ranks", "log", "turns", "spent"]
+    ["line", "near", "away", "called", "inside", "state", "ranks", "log", "turns", "spent", "codes", "offers", "moved"]
         .map(|name| format!("{{{sale}}}:{name}"))
+}
+
+/// The key of a sale's state.
+pub(crate) fn state_of(sale: &SaleId) -> String {
+    format!("{{{sale}}}:state")
 }
 
 #[cfg(test)]

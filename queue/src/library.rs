@@ -12,12 +12,15 @@ use crate::{LineError, keys};
 const SOURCE: &str = concat!(
     include_str!("../lua/library.lua"),
     include_str!("../lua/configure.lua"),
+    include_str!("../lua/govern.lua"),
     include_str!("../lua/join.lua"),
     include_str!("../lua/admit.lua"),
     include_str!("../lua/seen.lua"),
     include_str!("../lua/claim.lua"),
     include_str!("../lua/renew.lua"),
     include_str!("../lua/depart.lua"),
+    include_str!("../lua/offer.lua"),
+    include_str!("../lua/take.lua"),
     include_str!("../lua/snapshot.lua"),
 );
 
@@ -118,6 +121,13 @@ impl Line {
             other => other,
         }
         .map_err(|source| LineError::from_redis(attempt, source))
+    }
+
+    /// Reads one field of a sale's state; `None` when it is not there.
+    pub(crate) async fn read_state(&self, sale: &SaleId, field: &'static str) -> Result<Option<String>, LineError> {
+        let mut command = redis::cmd("HGET");
+        command.arg(keys::state_of(sale)).arg(field);
+        self.connection.send(&command).await.map_err(|source| LineError::from_redis("read a sale's state", source))
     }
 
     /// The ids of all sales that were ever configured here and not forgotten.

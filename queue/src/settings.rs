@@ -8,6 +8,7 @@ const RATE_MAX_PER_MIN: f64 = 1_000_000.0;
 const BURST_MAX: u64 = 100_000;
 const MAX_INSIDE_MAX: u64 = 10_000_000;
 const TTL_MAX_S: u64 = 86_400;
+const HEALTH_P99_MAX_MS: u64 = 60_000;
 
 /// Whether a sale lets people in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -110,6 +111,13 @@ pub struct Settings {
     /// Message to those who wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Where each origin node tells how it is, so that it has a say on the rate: path and query. Without it the rate is the
+    /// organiser's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+    /// Holds that take longer than this, in milliseconds, count as suffering.
+    #[serde(default = "default_health_p99_ms")]
+    pub health_p99_ms: u64,
 }
 
 fn default_pass_ttl_s() -> u64 {
@@ -118,6 +126,10 @@ fn default_pass_ttl_s() -> u64 {
 
 fn default_claim_window_s() -> u64 {
     60
+}
+
+fn default_health_p99_ms() -> u64 {
+    500
 }
 
 /// What is wrong with settings: the member and why.
@@ -134,8 +146,25 @@ fn wrong(pointer: &str, detail: impl Into<String>) -> SettingsError {
     SettingsError { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
+/// A JSON pointer to where reading stopped.
+fn pointer_to(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{key}")),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+/// Whether a text can stand in a request's first line.
+fn is_request_target(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
 /// Every member that an organiser may send.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 14] = [
     "rate_per_min",
     "burst",
     "max_inside",
@@ -148,6 +177,8 @@ const MEMBERS: [&str; 12] = [
     "paths",
     "hosts",
     "message",
+    "health_path",
+    "health_p99_ms",
 ];
 
 impl Settings {
@@ -161,7 +192,7 @@ impl Settings {
         if let Some(stray) = stray {
             return Err(wrong(&format!("/{stray}"), "is not a setting"));
         }
-        serde_json::from_value(value).map_err(|e| wrong("", e.to_string()))
+        serde_path_to_error::deserialize(value).map_err(|e| wrong(&pointer_to(e.path()), e.inner().to_string()))
     }
 
     /// Checks every bound; lists all faults.
@@ -202,6 +233,13 @@ impl Settings {
         if self.message.as_ref().is_some_and(|message| message.chars().count() > 1000) {
             faults.push(wrong("/message", "must be at most 1000 characters"));
         }
+        if self.health_path.as_ref().is_some_and(|path| !is_request_target(path)) {
+            faults
+                .push(wrong("/health_path", "must start with '/' and be at most 1024 visible characters without '#'"));
+        }
+        if !(1..=HEALTH_P99_MAX_MS).contains(&self.health_p99_ms) {
+            faults.push(wrong("/health_p99_ms", format!("must be from 1 to {HEALTH_P99_MAX_MS}")));
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -237,7 +275,8 @@ mod tests {
     fn every_fault_is_listed_with_its_pointer() {
         let s = settings(
             r#"{"rate_per_min": 0, "burst": 0, "max_inside": 0, "pass_ttl_s": 0, "claim_window_s": 100000,
-               "state": "scheduled", "paths": [{"path": "x", "methods": ["post"]}]}"#,
+               "state": "scheduled", "paths": [{"path": "x", "methods": ["post"]}], "health_path": "health",
+               "health_p99_ms": 0}"#,
         );
         let pointers: Vec<_> = s.check().unwrap_err().into_iter().map(|e| e.pointer).collect();
         let expected = [
@@ -249,6 +288,8 @@ mod tests {
             "/opens_at",
             "/paths/0/path",
             "/paths/0/methods",
+            "/health_path",
+            "/health_p99_ms",
         ];
         assert_eq!(pointers, expected);
     }
@@ -258,6 +299,8 @@ mod tests {
         let json = br#"{"rate_per_min":1,"max_inside":1,"rate":3}"#;
         assert_eq!(Settings::parse_strictly(json).unwrap_err().pointer, "/rate");
         assert!(serde_json::from_slice::<Settings>(json).is_ok());
+        let of_wrong_type = br#"{"rate_per_min":1,"max_inside":1,"paths":[{"path":7}]}"#;
+        assert_eq!(Settings::parse_strictly(of_wrong_type).unwrap_err().pointer, "/paths/0/path");
         assert!(Settings::parse_strictly(b"[]").is_err() && Settings::parse_strictly(b"{").is_err());
     }
 }

@@ -3,6 +3,7 @@
 use queue_token::{SaleId, Score, VisitorId};
 use redis::Value;
 
+use crate::govern::{Governed, rate_in_force_milli};
 use crate::{Clock, Line, LineError, Settings};
 
 /// Ranks whose score is published exactly.
@@ -35,6 +36,12 @@ pub struct Snapshot {
     pub whole_at_us: u64,
     /// Visitors who gave their place or pass back in the last seconds; their passes no longer count.
     pub left: Vec<VisitorId>,
+    /// The origin's say on the rate.
+    pub governed: Governed,
+    /// Visitors called per minute at most: the organiser's rate times the origin's say.
+    pub rate_in_force_per_min: f64,
+    /// Digest of the file that the settings came from, when they last came from one.
+    pub file_digest: Option<String>,
 }
 
 /// How many are where, and how many ever were.
@@ -136,7 +143,7 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
     if text(0)? == "absent" {
         return Ok(None);
     }
-    let settings = serde_json::from_str(&text(2)?).map_err(|error| corrupt(format!("settings: {error}")))?;
+    let settings: Settings = serde_json::from_str(&text(2)?).map_err(|error| corrupt(format!("settings: {error}")))?;
     let numbers = Numbers {
         waiting: number(5)?,
         near: number(6)?,
@@ -150,6 +157,10 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
         expired_total: number(14)?,
     };
     let horizon = score(15)?;
+    let Ok(cause) = text(26)?.parse();
+    let governed =
+        Governed { factor_milli: number(23)?, seq: number(24)?, changed_us: number(25)?, cause, why: text(27)? };
+    let rate_in_force_per_min = rate_in_force_milli(settings.rate_milli(), governed.factor_milli) as f64 / 1000.0;
     Ok(Some(Snapshot {
         version: number(1)?,
         settings,
@@ -162,6 +173,9 @@ fn parse(reply: &[Value]) -> Result<Option<Snapshot>, LineError> {
         calm_until_us: number(20)?,
         whole_at_us: number(21)?,
         left: visitors(&text(22)?)?,
+        governed,
+        rate_in_force_per_min,
+        file_digest: Some(text(28)?).filter(|digest| !digest.is_empty()),
     }))
 }
 

@@ -49,6 +49,8 @@ pub enum Standing {
     Left,
     /// Its pass was used up.
     Expired,
+    /// Another device of the visitor holds the place; only an answer to whoever says which device it is.
+    Moved,
     /// The line does not know it.
     Unknown,
     /// The sale takes nobody any more; only an answer to `join`.
@@ -72,6 +74,7 @@ impl Standing {
             "away" => Self::Away { score },
             "left" => Self::Left,
             "expired" => Self::Expired,
+            "moved" => Self::Moved,
             "unknown" => Self::Unknown,
             "closed" => Self::Closed,
             "absent" => Self::Absent,

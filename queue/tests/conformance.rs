@@ -11,18 +11,20 @@ mod support;
 use std::ops::Range;
 
 use model::{Flaw, Model};
-use support::profiles::{CHANGES, CROWD, EVERYDAY, LOSSES, Profile, STORMY_CLOCK, TRICKLE};
+use support::profiles::{CHANGES, CROWD, EVERYDAY, GOVERNED, LOSSES, MOVING, Profile, STORMY_CLOCK, TRICKLE};
 use support::run::{Events, Script, run};
 use support::shrink::{shrink, tell};
 use support::subject::{Modelled, Real};
 
-const SUITE: [(Profile, Range<u64>); 6] = [
+const SUITE: [(Profile, Range<u64>); 8] = [
     (EVERYDAY, 0..12),
     (TRICKLE, 100..110),
     (STORMY_CLOCK, 200..210),
     (LOSSES, 300..310),
     (CROWD, 400..403),
     (CHANGES, 500..506),
+    (GOVERNED, 600..610),
+    (MOVING, 700..712),
 ];
 
 const _: () = {
@@ -120,13 +122,43 @@ fn changing_settings_agree_with_the_model() {
     expect_events(&conform(5), &["opened", "scheduled", "paused", "closed", "version conflict", "called by a tick"]);
 }
 
+#[test]
+fn a_governed_sale_agrees_with_the_model() {
+    let expected = [
+        "stopped by the origin",
+        "lowered by the origin",
+        "full rate",
+        "stale say",
+        "called by a tick",
+        "called by a join",
+        "everything lost",
+    ];
+    expect_events(&conform(6), &expected);
+}
+
+#[test]
+fn places_on_the_move_agree_with_the_model() {
+    let expected = [
+        "code offered",
+        "code in use",
+        "place stays",
+        "place taken",
+        "code leads nowhere",
+        "told that it moved",
+        "by an old device",
+        "everything lost",
+        "called by a tick",
+    ];
+    expect_events(&conform(7), &expected);
+}
+
 /// Every flaw, put into the model, must show as a disagreement with a real Redis.
 #[test]
 fn every_flaw_is_noticed() {
     let (mut real, mut unnoticed) = (Real::start(), Vec::new());
     for flaw in Flaw::ALL {
         let mut flawed = Modelled::new(Model::with(flaw));
-        let profiles = [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES];
+        let profiles = [MOVING, EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES, GOVERNED];
         let noticed = (900..904)
             .flat_map(|seed| profiles.iter().map(move |profile| (seed, profile)))
             .find(|&(seed, profile)| run(&mut real, Some(&mut flawed), false, Script::fresh(profile, seed)).is_err());

@@ -13,7 +13,7 @@ use queue::configure::Expect;
 use queue::{Clock, Settings, Standing};
 use queue_token::{SaleId, Score, VisitorId};
 use support::operations::visitor_id;
-use support::profiles::{CHANGES, EVERYDAY, LOSSES, STORMY_CLOCK, TRICKLE};
+use support::profiles::{CHANGES, EVERYDAY, GOVERNED, LOSSES, MOVING, STORMY_CLOCK, TRICKLE};
 use support::rate_bound::{PERMIT, RateBound};
 use support::rules::Rule;
 use support::run::{Script, run};
@@ -21,7 +21,7 @@ use support::server::Server;
 use support::subject::{Modelled, flush};
 
 /// Each defect that breaks a promise, with the promise. The others only show in comparison.
-const BROKEN: [(Flaw, Rule); 19] = [
+const BROKEN: [(Flaw, Rule); 29] = [
     (Flaw::ExtraPermit, Rule::Rate),
     (Flaw::RoundsUp, Rule::Rate),
     (Flaw::NoBurstLimit, Rule::Rate),
@@ -41,12 +41,22 @@ const BROKEN: [(Flaw, Rule); 19] = [
     (Flaw::DropsTheUnclaimed, Rule::NobodyLost),
     (Flaw::ForgetsThoseWhoLeft, Rule::NobodyLost),
     (Flaw::SkipsARank, Rule::Positions),
+    (Flaw::IgnoresTheOrigin, Rule::Rate),
+    (Flaw::CallsWhenStopped, Rule::Rate),
+    (Flaw::GovernsThePast, Rule::Rate),
+    (Flaw::OldDevicesClaim, Rule::OneDevice),
+    (Flaw::OldDevicesArePresent, Rule::OneDevice),
+    (Flaw::OldDevicesGiveUp, Rule::OneDevice),
+    (Flaw::CodesWorkTwice, Rule::OneDevice),
+    (Flaw::OldCodesLead, Rule::OneDevice),
+    (Flaw::MovesThoseInside, Rule::OneDevice),
+    (Flaw::LostMovesStayLost, Rule::OneDevice),
 ];
 
 #[test]
 fn a_flawless_line_keeps_every_promise() {
     let mut subject = Modelled::default();
-    for (profile, seed) in [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES].iter().zip(1000..) {
+    for (profile, seed) in [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES, GOVERNED, MOVING].iter().zip(1000..) {
         let ended = run(&mut subject, None, true, Script::fresh(profile, seed));
         assert!(ended.is_ok(), "{} {seed}: {:?}", profile.name, ended.map_err(|failure| failure.fault));
     }
@@ -62,12 +72,14 @@ fn every_broken_promise_is_named() {
             Flaw::ClaimTwiceProlongs,
             Flaw::OverTooLate,
             Flaw::SweepsTheUnasked,
-            Flaw::CallsAtOnceAfterLoss
+            Flaw::CallsAtOnceAfterLoss,
+            Flaw::ForgetsTheOrigin,
+            Flaw::TakesStaleSays,
         ]
     );
     for (flaw, rule) in BROKEN {
         let mut subject = Modelled::new(Model::with(flaw));
-        let profiles = [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES];
+        let profiles = [EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES, GOVERNED, MOVING];
         let mut runs = (1100..1120).flat_map(|seed| profiles.iter().map(move |profile| Script::fresh(profile, seed)));
         let named = runs.any(|script| {
             let ended = run(&mut subject, None, true, script);
@@ -196,7 +208,9 @@ fn scores_and_order_outlive_a_flush() {
         line.admit(&sale, at(earlier_us + 5_200_000)).await.expect("a tick");
         let mut turns = Vec::new();
         for visitor in crowd(0..90) {
-            if let Standing::Called { turn, .. } = line.depart(&sale, visitor, at(earlier_us)).await.expect("asked") {
+            if let Standing::Called { turn, .. } =
+                line.depart(&sale, visitor, None, at(earlier_us)).await.expect("asked")
+            {
                 turns.push(turn);
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use queue::configure::Expect;
 use queue::{Clock, Line, Settings, Standing, keys};
-use queue_token::{SaleId, Score, VisitorId};
+use queue_token::{Device, SaleId, Score, Taker, VisitorId};
 use redis::aio::MultiplexedConnection;
 use server::Server;
 
@@ -78,7 +78,7 @@ fn all_keys_of_a_sale_are_under_its_hash_tag() {
         open(&line, &settings(r#"{"rate_per_min": 60, "max_inside": 9, "claim_window_s": 5}"#), at(0)).await;
         let (all, floor) = (visitors(0..9), Score::default());
         line.join(&sale, floor, &all, at(0)).await.expect("joined");
-        line.claim(&sale, all[0], at(1)).await.expect("claimed");
+        line.claim(&sale, all[0], Device::FIRST, at(1)).await.expect("claimed");
         line.renew(&sale, &[(all[0], 0)], at(1)).await.expect("renewed");
         line.admit(&sale, at(2)).await.expect("a tick");
         for s in [6, 12] {
@@ -86,10 +86,17 @@ fn all_keys_of_a_sale_are_under_its_hash_tag() {
             line.snapshot(&sale, 0, at(s)).await.expect("a snapshot");
         }
         line.admit(&sale, at(20)).await.expect("a tick that sets aside");
-        line.depart(&sale, all[8], at(21)).await.expect("departed");
+        line.depart(&sale, all[8], None, at(21)).await.expect("departed");
         let late = line.join(&sale, floor, &visitors(9..11), at(21)).await.expect("joined");
         assert!(matches!(late[..], [Standing::Called { .. }, Standing::Waiting { .. }]), "{late:?}");
         line.snapshot(&sale, 0, at(21)).await.expect("a snapshot");
+        let code = queue::Code::from_bits(1);
+        let Standing::Waiting { score, .. } = late[1] else { panic!("{late:?}") };
+        for visitor in [all[7], all[6]] {
+            line.offer(&sale, (visitor, score).into(), code, at(21)).await.expect("offered");
+            line.offer(&sale, (visitor, score).into(), queue::Code::from_bits(2), at(21)).await.expect("offered");
+            line.take(&sale, code, Taker::from_bytes([1; 16]), at(21)).await.expect("taken");
+        }
         let own: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut raw).await.expect("keys");
         let (mut own, mut expected) = (own, keys::of(&sale).to_vec());
         own.sort();
@@ -120,7 +127,9 @@ fn numbers_beyond_a_thousand_million_million_survive() {
             }
         }
         assert_eq!(scores, (now_us + 6..now_us + 1506).collect::<Vec<_>>());
-        let Standing::Inside { turn, expires_ms } = line.claim(&sale, all[0], clock).await.expect("claimed") else {
+        let Standing::Inside { turn, expires_ms } =
+            line.claim(&sale, all[0], Device::FIRST, clock).await.expect("claimed")
+        else {
             panic!("the first was called at once");
         };
         assert_eq!((turn.score.get(), turn.called_us, expires_ms), (scores[0], now_us, now_us / 1000 + 600_000));
@@ -204,8 +213,8 @@ async fn busy_gateway(line: Line, task: u32, until: Instant) -> Vec<(u64, u64)> 
         for (&(visitor, _), standing) in some.iter().zip(line.seen(&sale, &some, clock).await.expect("seen")) {
             if let Standing::Called { turn, .. } = standing {
                 turns.push((turn.seq, turn.called_us));
-                line.claim(&sale, visitor, clock).await.expect("claimed");
-                line.depart(&sale, visitor, clock).await.expect("departed");
+                line.claim(&sale, visitor, Device::FIRST, clock).await.expect("claimed");
+                line.depart(&sale, visitor, None, clock).await.expect("departed");
                 polling.retain(|&(polls, _)| polls != visitor);
             }
         }

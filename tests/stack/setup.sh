@@ -5,6 +5,7 @@
 #
 #   setup.sh          what the project needs to build and run
 #   setup.sh tools    what `make check` needs besides: cargo-deny, below target/tools
+#   setup.sh bench    what `make bench` measures with and against: wrk, nginx and taskset
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -75,6 +76,8 @@ apt_packages() {
         redis) if [ -n "$(apt-cache search --names-only '^redis-server$')" ]; then echo redis-server; else echo valkey-server; fi ;;
         cc) echo gcc libc6-dev ;;
         c++) echo g++ ;;
+        nginx) if [ -n "$(apt-cache search --names-only '^nginx-light$')" ]; then echo nginx-light; else echo nginx; fi ;;
+        taskset) echo util-linux ;;
         *) echo "$need" ;;
         esac
     done
@@ -87,7 +90,7 @@ by_apt() {
     set -- $(apt_packages "$@")
     say "installing by apt: $*"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >&2
-    for service in postgresql redis-server valkey-server; do
+    for service in postgresql redis-server valkey-server nginx; do
         case " $* " in *" $service "*) has systemctl && as_root systemctl disable --quiet $service >/dev/null 2>&1 || true ;; esac
     done
 }
@@ -137,6 +140,24 @@ servers_and_compilers() {
     exit 1
 }
 
+missing_for_bench() {
+    for need in wrk nginx; do has $need || [ -x /usr/sbin/$need ] || printf ' %s' $need; done
+    # Only Linux pins processes to cores.
+    [ "$(uname)" != Linux ] || has taskset || printf ' taskset'
+}
+
+# What cannot be had is named in the measurements: the rows against it are left out, not failed.
+peers() {
+    # shellcheck disable=SC2046
+    set -- $(missing_for_bench)
+    if [ $# -eq 0 ]; then return; fi
+    say "missing for measurements: $*"
+    if has apt-get; then by_apt "$@" || true; elif has brew; then by_brew "$@" || true; fi
+    # shellcheck disable=SC2046
+    set -- $(missing_for_bench)
+    if [ $# -gt 0 ]; then say "going on without: $*"; fi
+}
+
 # A built one where there is one for this machine, checked against its hash; else from source, which takes minutes.
 tools() {
     if has cargo-deny || [ -x target/tools/bin/cargo-deny ]; then return; fi
@@ -151,5 +172,6 @@ tools() {
 case ${1:-} in
 '') servers_and_compilers ;;
 tools) servers_and_compilers; tools ;;
+bench) servers_and_compilers; peers ;;
 *) say "unknown: $1"; exit 2 ;;
 esac

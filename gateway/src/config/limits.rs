@@ -21,6 +21,10 @@ pub struct Limits {
     pub visitor_per_s: u32,
     /// Polls that one visitor may send at once.
     pub visitor_burst: u32,
+    /// Wrong codes per minute of one address, with which a place would be taken to another device.
+    pub code_per_min: u32,
+    /// Wrong codes that one address may send at once.
+    pub code_burst: u32,
     /// Longest request head in bytes.
     pub head_max_bytes: usize,
     /// Most header fields of a request.
@@ -97,6 +101,8 @@ impl Default for Limits {
             join_burst: 500,
             visitor_per_s: 5,
             visitor_burst: 30,
+            code_per_min: 10,
+            code_burst: 20,
             head_max_bytes: 16 * 1024,
             headers_max: 64,
             body_max_bytes: 1024 * 1024,

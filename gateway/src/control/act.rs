@@ -36,7 +36,7 @@ pub async fn act(State(desk): State<Arc<Desk>>, Path((sale, action)): Path<(Stri
         let mut settings = view.snapshot.settings.clone();
         settings.state = state;
         match store(&desk, &sale, &settings, Expect::Version(view.snapshot.version)).await {
-            Ok((room, view)) => return axum::Json(document(&room, &view)).into_response(),
+            Ok((room, view)) => return axum::Json(document(&desk, &room, &view)).into_response(),
             Err(problem) if problem.is(Kind::VersionConflict) => last = *problem,
             Err(problem) => return refuse(*problem),
         }

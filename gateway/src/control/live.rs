@@ -24,7 +24,7 @@ pub async fn live(State(desk): State<Arc<Desk>>, Path(sale): Path<String>) -> Re
         let event = Event::default()
             .event("numbers")
             .id(view.snapshot.at_us.to_string())
-            .data(document(&room, &view).to_string());
+            .data(document(&desk, &room, &view).to_string());
         Some(Ok::<_, Infallible>(event))
     });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()

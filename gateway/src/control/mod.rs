@@ -3,6 +3,7 @@
 //! * [`sales`] – settings and live numbers
 //! * [`act`] – pause, resume, close, open
 //! * [`live`] – live numbers as a stream
+//! * [`log`] – why the rate changed
 //! * [`console`] – a page over these routes
 //!
 //! Everything that tells or changes something about a sale needs the bearer token; health and metrics do not, since
@@ -27,6 +28,7 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use crate::config::Config;
+use crate::file_sales::FileSales;
 use crate::line::rooms::Rooms;
 use crate::problem::{Kind, Problem};
 use crate::room::Answer;
@@ -34,6 +36,7 @@ use crate::room::Answer;
 pub mod act;
 pub mod console;
 pub mod live;
+pub mod log;
 pub mod sales;
 
 /// Between two foldings of the metrics' samples.
@@ -48,6 +51,7 @@ pub struct Control {
 /// What the control routes share.
 pub struct Desk {
     rooms: Arc<Rooms>,
+    files: Arc<FileSales>,
     token: SecretString,
     prometheus: PrometheusHandle,
 }
@@ -57,7 +61,12 @@ impl Control {
     ///
     /// # Errors
     /// When either cannot be had; an empty or short token refuses to start.
-    pub fn bind(config: &Config, rooms: Arc<Rooms>, prometheus: PrometheusHandle) -> Result<Self> {
+    pub fn bind(
+        config: &Config,
+        rooms: Arc<Rooms>,
+        files: Arc<FileSales>,
+        prometheus: PrometheusHandle,
+    ) -> Result<Self> {
         let file = &config.control_token_file;
         let token = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let token = token.trim();
@@ -65,7 +74,7 @@ impl Control {
         let listener = TcpListener::bind(config.control_listen)
             .with_context(|| format!("control_listen {}", config.control_listen))?;
         listener.set_nonblocking(true)?;
-        let desk = Arc::new(Desk { rooms, token: SecretString::from(token), prometheus });
+        let desk = Arc::new(Desk { rooms, files, token: SecretString::from(token), prometheus });
         Ok(Self { listener: Mutex::new(Some(listener)), desk })
     }
 }
@@ -106,6 +115,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/control/sales/{sale}", get(sales::show).put(sales::put))
         .route("/control/sales/{sale}/{action}", post(act::act))
         .route("/control/sales/{sale}/live", get(live::live))
+        .route("/control/sales/{sale}/log", get(log::log))
         .layer(middleware::from_fn_with_state(desk.clone(), authorised));
     Router::new()
         .merge(guarded)

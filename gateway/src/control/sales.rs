@@ -21,14 +21,16 @@ use crate::telemetry;
 /// All sales.
 pub async fn list(State(desk): State<Arc<Desk>>) -> Response {
     let items: Vec<Value> =
-        desk.rooms.all().iter().filter_map(|room| room.view().map(|view| document(room, &view))).collect();
-    axum::Json(json!({"items": items, "next": null})).into_response()
+        desk.rooms.all().iter().filter_map(|room| room.view().map(|view| document(&desk, room, &view))).collect();
+    let file_faults: Vec<Value> =
+        desk.files.faults().into_iter().map(|(file, fault)| json!({"file": file, "fault": fault})).collect();
+    axum::Json(json!({"items": items, "next": null, "file_faults": file_faults})).into_response()
 }
 
 /// One sale.
 pub async fn show(State(desk): State<Arc<Desk>>, Path(sale): Path<String>) -> Response {
     match known(&desk, &sale) {
-        Ok((room, view)) => with_version(&document(&room, &view), view.snapshot.version),
+        Ok((room, view)) => with_version(&document(&desk, &room, &view), view.snapshot.version),
         Err(problem) => refuse(*problem),
     }
 }
@@ -47,7 +49,7 @@ pub async fn put(State(desk): State<Arc<Desk>>, Path(sale): Path<String>, header
         },
     };
     match store(&desk, &sale, &settings, expect).await {
-        Ok((room, view)) => with_version(&document(&room, &view), view.snapshot.version),
+        Ok((room, view)) => with_version(&document(&desk, &room, &view), view.snapshot.version),
         Err(problem) => refuse(*problem),
     }
 }
@@ -98,8 +100,8 @@ pub fn known(desk: &Desk, sale: &str) -> Result<(Arc<SaleRoom>, Arc<View>), Box<
         .ok_or_else(|| Box::new(Problem::new(Kind::NotFound, "There is no such sale.")))
 }
 
-/// The document of a sale: settings, version, live numbers.
-pub fn document(room: &SaleRoom, view: &View) -> Value {
+/// The document of a sale: settings, version, live numbers, the origin's say, what is wrong with its file.
+pub fn document(desk: &Desk, room: &SaleRoom, view: &View) -> Value {
     let numbers = &view.snapshot.numbers;
     let mut document = json!({
         "sale": room.id,
@@ -117,6 +119,9 @@ pub fn document(room: &SaleRoom, view: &View) -> Value {
         "expired_total": numbers.expired_total,
         "called_per_min": view.outflow_per_min.unwrap_or(0.0).round() as u64,
         "age_ms": telemetry::now_ms().saturating_sub(view.received_ms),
+        "governor": governor(view),
+        "file_digest": view.snapshot.file_digest,
+        "file_fault": desk.files.fault(&room.id),
     });
     if let (Value::Object(members), Ok(Value::Object(settings))) =
         (&mut document, serde_json::to_value(&view.snapshot.settings))
@@ -125,6 +130,20 @@ pub fn document(room: &SaleRoom, view: &View) -> Value {
         members.insert("burst".to_owned(), json!(view.snapshot.settings.burst()));
     }
     document
+}
+
+/// The origin's say on the rate; `null` when it has none.
+fn governor(view: &View) -> Value {
+    let governed = &view.snapshot.governed;
+    if view.snapshot.settings.health_path.is_none() {
+        return Value::Null;
+    }
+    json!({
+        "factor": governed.factor_milli as f64 / 1000.0,
+        "why": if governed.seq == 0 { "Full rate: nothing stands against it." } else { &governed.why },
+        "changed_at": (governed.changed_us > 0).then(|| telemetry::rfc3339_us(governed.changed_us)),
+        "rate_in_force_per_min": view.snapshot.rate_in_force_per_min,
+    })
 }
 
 fn with_version(document: &Value, version: u64) -> Response {

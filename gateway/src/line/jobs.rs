@@ -1,4 +1,4 @@
-//! The jobs that keep the rooms going: connect, look for sales, refresh snapshots, tick.
+//! The jobs that keep the rooms going: connect, look for sales, read files, refresh snapshots, tick, govern.
 //!
 //! Any gateway may tick; there is no leader to lose. Every round is bounded by its own timeout, so that one slow
 //! answer delays but never piles up.
@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::Config;
+use crate::file_sales::FileSales;
+use crate::govern::Governor;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::rooms::Rooms;
@@ -24,6 +26,11 @@ use crate::line::rooms::Rooms;
 const CONNECT_RETRY: Duration = Duration::from_millis(250);
 /// Between two looks at the key file, and two sweeps of the limits.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Between two looks at the sales' files; a file acts when two looks find it the same.
+const FILES: Duration = Duration::from_millis(250);
+/// Between two looks at how the origin is.
+const GOVERNING: Duration = Duration::from_secs(1);
 
 /// Everything the jobs need.
 pub struct Jobs {
@@ -35,6 +42,10 @@ pub struct Jobs {
     pub keys: Arc<Keys>,
     /// The client limits.
     pub limits: Arc<ClientLimits>,
+    /// The origin's say on the rate.
+    pub governor: Governor,
+    /// The sales that stand in files.
+    pub files: Arc<FileSales>,
 }
 
 #[async_trait]
@@ -53,10 +64,13 @@ impl BackgroundService for Jobs {
                 _ = shutdown.changed() => return,
             }
         }
+        self.files.sync(&self.rooms).await;
         ready.notify_ready();
         tokio::select! {
             () = self.look_repeatedly(&line) => {}
             () = self.tick_repeatedly() => {}
+            () = self.govern_repeatedly() => {}
+            () = self.read_files_repeatedly() => {}
             () = self.keep_house() => {}
             _ = shutdown.changed() => {}
         }
@@ -124,6 +138,24 @@ impl Jobs {
                 }
             }))
             .await;
+        }
+    }
+
+    async fn govern_repeatedly(&self) {
+        let mut times = interval(GOVERNING);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            self.governor.round(&self.rooms.all()).await;
+        }
+    }
+
+    async fn read_files_repeatedly(&self) {
+        let mut times = interval(FILES);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            self.files.sync(&self.rooms).await;
         }
     }
 

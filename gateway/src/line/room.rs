@@ -8,10 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use queue::{Clock, Line, LineError, Standing, join, renew, seen};
-use queue_token::{SaleId, Score, VisitorId};
+use queue::offer::Offered;
+use queue::seen::{self, Shown};
+use queue::take::Taken;
+use queue::{Clock, Code, Line, LineError, Standing, join, renew};
+use queue_token::{Device, SaleId, Score, Taker, VisitorId};
 use tokio::runtime::Handle;
 
+use crate::govern::watch::Answers;
 use crate::line::batch::{Batch, BatchError};
 use crate::line::view::View;
 
@@ -29,8 +33,10 @@ pub struct SaleRoom {
     view: ArcSwapOption<View>,
     floor: Arc<AtomicU64>,
     up: Arc<AtomicBool>,
+    answers: AtomicU64,
+    failed_answers: AtomicU64,
     joins: Batch<VisitorId, Standing>,
-    presence: Batch<(VisitorId, Score), Standing>,
+    presence: Batch<Shown, Standing>,
     renewals: Batch<(VisitorId, u64), Option<u64>>,
 }
 
@@ -54,7 +60,7 @@ impl SaleRoom {
 
         let (presence, worker) = Batch::new(seen::BATCH_MAX, WAITING_MAX, PATIENCE, {
             let (line, id, up) = (line.clone(), id.clone(), up.clone());
-            move |visitors: Vec<(VisitorId, Score)>| {
+            move |visitors: Vec<Shown>| {
                 let (line, id, up) = (line.clone(), id.clone(), up.clone());
                 async move { noted(&up, "seen", line.seen(&id, &visitors, Clock::Server).await) }
             }
@@ -71,7 +77,9 @@ impl SaleRoom {
         runtime.spawn(worker);
 
         let view = ArcSwapOption::empty();
-        Arc::new(Self { id: id.clone(), line: line.clone(), view, floor, up, joins, presence, renewals })
+        let (answers, failed_answers) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (id, line) = (id.clone(), line.clone());
+        Arc::new(Self { id, line, view, floor, up, answers, failed_answers, joins, presence, renewals })
     }
 
     /// The latest view; `None` until the first snapshot came.
@@ -118,12 +126,12 @@ impl SaleRoom {
         if alone { Ok(Standing::Unknown) } else { self.join(visitor).await }
     }
 
-    /// Says that the visitor is present and asks where it stands.
+    /// Says that the visitor who shows this place is present and asks where it stands.
     ///
     /// # Errors
     /// See [`BatchError`].
-    pub async fn seen(&self, visitor: VisitorId, score: Score) -> Result<Standing, BatchError> {
-        self.presence.ask((visitor, score)).await
+    pub async fn seen(&self, shown: Shown) -> Result<Standing, BatchError> {
+        self.presence.ask(shown).await
     }
 
     /// Prolongs the slot of a visitor with a live pass; answers the new expiry (ms), or `None` when it no longer counts.
@@ -134,20 +142,47 @@ impl SaleRoom {
         self.renewals.ask((visitor, expires_ms)).await
     }
 
-    /// A called visitor goes inside.
+    /// A called visitor goes inside, on the device that holds its place.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn claim(&self, visitor: VisitorId) -> Result<Standing, LineError> {
-        self.note(self.line.claim(&self.id, visitor, Clock::Server).await)
+    pub async fn claim(&self, visitor: VisitorId, device: Device) -> Result<Standing, LineError> {
+        self.note(self.line.claim(&self.id, visitor, device, Clock::Server).await)
     }
 
-    /// A visitor gives up its place or pass.
+    /// A visitor gives up its place, on the device that holds it, or its pass.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn depart(&self, visitor: VisitorId) -> Result<Standing, LineError> {
-        self.note(self.line.depart(&self.id, visitor, Clock::Server).await)
+    pub async fn depart(&self, visitor: VisitorId, device: Option<Device>) -> Result<Standing, LineError> {
+        self.note(self.line.depart(&self.id, visitor, device, Clock::Server).await)
+    }
+
+    /// Notes a code that leads to the place shown.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn offer(&self, shown: Shown, code: Code) -> Result<Offered, LineError> {
+        self.note(self.line.offer(&self.id, shown, code, Clock::Server).await)
+    }
+
+    /// Takes the place that a code leads to.
+    ///
+    /// # Errors
+    /// When Redis does not answer; the same taker may ask again.
+    pub async fn take(&self, code: Code, taker: Taker) -> Result<Taken, LineError> {
+        self.note(self.line.take(&self.id, code, taker, Clock::Server).await)
+    }
+
+    /// Notes an answer of the origin to somebody inside.
+    pub fn note_answer(&self, has_failed: bool) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.failed_answers.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+    }
+
+    /// The origin's answers so far.
+    pub fn answers(&self) -> Answers {
+        Answers { all: self.answers.load(Ordering::Relaxed), failed: self.failed_answers.load(Ordering::Relaxed) }
     }
 
     /// The line itself, for the jobs.

@@ -114,6 +114,8 @@ impl Rooms {
         };
         metrics::gauge!("usher_gateway_waiting", "sale" => sale.to_string()).set(snapshot.numbers.waiting as f64);
         metrics::gauge!("usher_gateway_inside", "sale" => sale.to_string()).set(snapshot.numbers.inside as f64);
+        metrics::gauge!("usher_gateway_rate_in_force_per_min", "sale" => sale.to_string())
+            .set(snapshot.rate_in_force_per_min);
         let before = room.view();
         self.credentials.note_left(&snapshot.left, telemetry::now_s(), snapshot.settings.pass_ttl_s);
         if before.as_ref().is_some_and(|before| before.snapshot.generation != snapshot.generation) {
@@ -138,7 +140,9 @@ impl Rooms {
         let opens_at_us = settings.opens_at.as_deref().and_then(parse_time_us);
         tracing::warn!(%sale, version = view.snapshot.version, "the line has lost the sale; bringing it back");
         line.list_sale(sale).await?;
-        match line.configure(sale, settings, opens_at_us, Expect::Lost(view.snapshot.version), Clock::Server).await {
+        let digest = view.snapshot.file_digest.as_deref();
+        let expect = Expect::Lost(view.snapshot.version);
+        match line.configure_from(digest, sale, settings, opens_at_us, expect, Clock::Server).await {
             // Another gateway was first.
             Ok(_) | Err(LineError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),

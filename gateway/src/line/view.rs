@@ -5,12 +5,15 @@ use queue::snapshot::{Ranks, Snapshot};
 use queue_token::Score;
 use serde::Serialize;
 
+use crate::line::estimate::{Estimate, Look, Wait};
 use crate::routes::Guards;
 
 /// Outflow is measured over this long.
 const OUTFLOW_WINDOW_US: u64 = 60_000_000;
 /// An outflow measured over less than this says nothing yet.
 const OUTFLOW_MIN_US: u64 = 10_000_000;
+/// A snapshot older than this says nothing about the moment.
+const STALE_MAX_MS: u64 = 5_000;
 /// Near the front, visitors must ask again well before their presence lapses.
 const NEAR_POLL_MAX_S: f64 = 4.0;
 
@@ -31,6 +34,7 @@ pub struct View {
     /// the last ones from before it, so that nobody's position jumps to the front and back.
     told: (Ranks, Option<Score>),
     history: Vec<(u64, u64)>,
+    estimate: Estimate,
 }
 
 /// How long the wait will be, in seconds: one time in ten less than `p10`, one in ten more than `p90`.
@@ -66,7 +70,12 @@ impl View {
         };
         let opens_at_us = snapshot.settings.opens_at.as_deref().and_then(parse_time_us);
         let guards = Guards::new(&snapshot.settings.hosts, &snapshot.settings.paths);
-        Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, told, history }
+        let look = look(&snapshot, opens_at_us);
+        let estimate = match before {
+            Some(before) => before.estimate.clone().after(look),
+            None => Estimate::new(look),
+        };
+        Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, told, history, estimate }
     }
 
     /// The sale's state at a time of this gateway: a scheduled sale whose time has come is open.
@@ -104,30 +113,26 @@ impl View {
         (position, self.snapshot.numbers.waiting.saturating_sub(position))
     }
 
-    /// The expected wait at a position, when the sale moves.
+    /// The expected wait at a position: from now while the sale is open, with the time until it opens while it is
+    /// scheduled, and `None` while nobody can know.
     pub fn eta(&self, position: u64, now_us: u64) -> Option<Eta> {
-        if self.state(now_us) != SaleState::Open {
+        let until_us = match (self.state(now_us), self.opens_at_us) {
+            (SaleState::Open, _) => self.snapshot.calm_until_us.saturating_sub(self.snapshot.at_us),
+            (SaleState::Scheduled, Some(opens_us)) => opens_us.saturating_sub(now_us),
+            _ => return None,
+        };
+        if self.snapshot.rate_in_force_per_min <= 0.0 {
             return None;
         }
-        let configured = self.snapshot.settings.rate_per_min;
-        // What was measured shows no-shows and a full house.
-        let per_min = self.outflow_per_min.map_or(configured, |measured| measured.min(configured));
-        if per_min <= 0.0 {
-            return None;
-        }
-        let mean_s = position as f64 * 60.0 / per_min;
-        // Calls arrive as a stream with at least Poisson's variation; ghosts ahead shorten the wait.
-        let spread = 1.2816 / (position as f64).sqrt();
-        let p10 = mean_s * (1.0 - spread).max(0.5) * 0.9;
-        let p90 = mean_s * (1.0 + spread).min(3.0) * 1.1;
-        Some(Eta { p10: p10.floor() as u64, p90: (p90.ceil() as u64).max(1) })
+        let since_look_s = (now_us / 1000).saturating_sub(self.received_ms).min(STALE_MAX_MS) as f64 / 1000.0;
+        Some(Eta::after(until_us as f64 / 1e6, self.estimate.wait(position, since_look_s)))
     }
 
     /// When to ask again, in seconds. `jitter` is a random number from -1 to 1.
     pub fn poll_s(&self, position: u64, near: bool, now_us: u64, jitter: f64) -> u64 {
         let middle = match self.eta(position, now_us) {
-            Some(eta) => ((eta.p10 + eta.p90) as f64 / 60.0).clamp(2.0, 60.0),
-            None => 20.0,
+            Some(eta) if self.state(now_us) == SaleState::Open => (eta.p90 as f64 / 30.0).clamp(2.0, 60.0),
+            _ => 20.0,
         };
         let until_open_s = self
             .opens_at_us
@@ -147,6 +152,45 @@ impl View {
     }
 }
 
+impl Eta {
+    /// The wait that begins after so many seconds, in whole seconds; never both ends in one.
+    fn after(until_s: f64, wait: Wait) -> Self {
+        let whole = |seconds: f64| (until_s + seconds).round() as u64;
+        let (p10, p90) = (whole(wait.p10), whole(wait.p90));
+        if p90 > p10 {
+            return Self { p10, p90 };
+        }
+        let p10 = (until_s + wait.p50).floor() as u64;
+        Self { p10, p90: p10 + 1 }
+    }
+}
+
+/// What the estimate learns from a snapshot.
+fn look(snapshot: &Snapshot, opens_at_us: Option<u64>) -> Look {
+    let numbers = snapshot.numbers;
+    let opened = match snapshot.settings.state {
+        SaleState::Open => true,
+        SaleState::Scheduled => opens_at_us.is_some_and(|opens_us| snapshot.at_us >= opens_us),
+        SaleState::Paused | SaleState::SoldOut | SaleState::Closed => false,
+    };
+    let calm = snapshot.at_us < snapshot.calm_until_us;
+    Look {
+        at_us: snapshot.at_us,
+        generation: snapshot.generation,
+        regrouping: snapshot.at_us < snapshot.whole_at_us,
+        open: opened && !calm && snapshot.rate_in_force_per_min > 0.0,
+        rate_per_min: snapshot.rate_in_force_per_min,
+        max_inside: snapshot.settings.max_inside,
+        pass_ttl_s: snapshot.settings.pass_ttl_s,
+        waiting: numbers.waiting,
+        away: numbers.away,
+        occupied: numbers.called + numbers.inside,
+        joined_total: numbers.joined_total,
+        called_total: numbers.called_total,
+        expired_total: numbers.expired_total,
+    }
+}
+
 /// RFC 3339 to microseconds of the Unix epoch.
 pub fn parse_time_us(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
@@ -157,12 +201,14 @@ pub fn parse_time_us(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use queue::Settings;
+    use queue::govern::Governed;
     use queue::snapshot::Numbers;
 
     fn snapshot(at_us: u64, called_total: u64, settings: &str) -> Snapshot {
         let settings: Settings = serde_json::from_str(settings).unwrap();
         Snapshot {
             version: 1,
+            rate_in_force_per_min: settings.rate_per_min,
             settings,
             at_us,
             last_score: Score::default(),
@@ -173,6 +219,8 @@ mod tests {
             calm_until_us: 0,
             whole_at_us: 0,
             left: Vec::new(),
+            governed: Governed::default(),
+            file_digest: None,
         }
     }
 
@@ -198,11 +246,41 @@ mod tests {
 
     #[test]
     fn the_estimate_brackets_the_mean_and_is_absent_while_nothing_moves() {
-        let view = View::new(snapshot(1, 0, OPEN), None, 0);
+        let roomy = r#"{"rate_per_min": 600, "max_inside": 100000}"#;
+        let view = View::new(snapshot(1, 0, roomy), None, 0);
         let eta = view.eta(600, 1).unwrap();
+        assert!(eta.p10 > 10 && eta.p90 < 120, "{eta:?}");
         assert!(eta.p10 < 60 && 60 < eta.p90, "{eta:?}");
         let paused = r#"{"rate_per_min": 600, "max_inside": 100, "state": "paused"}"#;
         assert_eq!(View::new(snapshot(1, 0, paused), None, 0).eta(600, 1), None);
+        let mut stopped = snapshot(1, 0, OPEN);
+        stopped.rate_in_force_per_min = 0.0;
+        assert_eq!(View::new(stopped, None, 0).eta(600, 1), None, "the origin wants nobody");
+    }
+
+    #[test]
+    fn before_the_opening_the_wait_begins_with_it() {
+        let settings =
+            r#"{"rate_per_min":600,"max_inside":100000,"state":"scheduled","opens_at":"2027-01-15T08:00:00Z"}"#;
+        let view = View::new(snapshot(1, 0, settings), None, 0);
+        let opens_us = 1_800_000_000_000_000;
+        let (early, open) = (view.eta(600, opens_us - 100_000_000).unwrap(), view.eta(600, opens_us).unwrap());
+        assert_eq!((early.p10, early.p90), (open.p10 + 100, open.p90 + 100));
+        assert!(open.p10 < 60 && open.p90 >= 60, "{open:?}");
+    }
+
+    #[test]
+    fn a_range_is_whole_seconds_and_never_empty() {
+        let wait = |p10, p50, p90| Wait { p10, p50, p90 };
+        let cases = [
+            ((0.0, 0.05, 0.1), (0, 1)),
+            ((3.4, 3.45, 3.49), (3, 4)),
+            ((3.4, 3.6, 3.7), (3, 4)),
+            ((9.6, 12.0, 15.2), (10, 15)),
+        ];
+        for ((p10, p50, p90), (low, high)) in cases {
+            assert_eq!(Eta::after(0.0, wait(p10, p50, p90)), Eta { p10: low, p90: high });
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum State {
     Left,
     /// Its pass was used up.
     Expired,
+    /// Another device of the visitor holds the place.
+    Moved,
 }
 
 /// The place document.
@@ -41,6 +43,8 @@ pub enum State {
 pub struct PlaceDocument {
     sale: String,
     visitor: String,
+    /// Whether another device of the visitor holds the place; the state is `left` then.
+    pub moved: bool,
     /// `pre | waiting | called | inside | left | expired`
     pub state: &'static str,
     /// `scheduled | open | paused | sold_out | closed | regrouping`
@@ -105,7 +109,7 @@ pub fn place_document(
         }
         State::Called { turn, .. } => ("called", None, Some(turn)),
         State::Inside { turn, .. } => ("inside", None, Some(turn)),
-        State::Left => ("left", None, None),
+        State::Left | State::Moved => ("left", None, None),
         State::Expired => ("expired", None, None),
     };
     // Redis may have forgotten the facts of a turn; then there are none to show.
@@ -113,6 +117,7 @@ pub fn place_document(
     PlaceDocument {
         sale: room.id.to_string(),
         visitor: held.place.visitor.to_string(),
+        moved: state == State::Moved,
         state: word,
         sale_state: sale_state(room, view, now_us),
         position,

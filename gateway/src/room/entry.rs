@@ -30,7 +30,7 @@ pub async fn claim(
     held: &HeldPlace,
     now_s: u64,
 ) -> Result<(State, Option<HeldPass>), EntryError> {
-    let standing = room.claim(held.place.visitor).await?;
+    let standing = room.claim(held.place.visitor, held.place.device).await?;
     match standing {
         Standing::Inside { turn, expires_ms } => {
             let pass = issue(gate, &held.place, expires_ms, now_s)?;
@@ -40,6 +40,7 @@ pub async fn claim(
         Standing::Waiting { ahead, .. } => Ok((State::Waiting { ahead: Some(ahead) }, None)),
         Standing::Left => Ok((State::Left, None)),
         Standing::Expired => Ok((State::Expired, None)),
+        Standing::Moved => Ok((State::Moved, None)),
         Standing::Away { .. } | Standing::Unknown | Standing::Closed | Standing::Absent => {
             Ok((State::Waiting { ahead: None }, None))
         }
@@ -88,7 +89,7 @@ fn pass_id(place: &Place) -> PassId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use queue_token::{Score, VisitorId};
+    use queue_token::{Device, Score, VisitorId};
 
     #[test]
     fn a_place_has_one_pass_id() {
@@ -96,6 +97,7 @@ mod tests {
             sale: sale.parse().unwrap(),
             visitor: VisitorId::from_bytes([1; 16]),
             score: Score::new(score).unwrap(),
+            device: Device::FIRST,
             issued_at_s: 0,
             expires_at_s: 1,
         };

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
+use queue::seen::Shown;
+
+use crate::admission::{Facts, Step, Verdict, first_step, verdict};
 use crate::credentials::HeldPass;
 use crate::line::room::SaleRoom;
 use crate::line::view::View;
@@ -24,7 +26,7 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
     let place = place.ok();
     let facts = Facts {
         pass: false,
-        place: place.as_ref().map(|held| near(view, held)),
+        place: place.as_ref().map(|held| gate.place_fact(view, &held.place, asked.now_s())),
         state: view.state(asked.now_us),
         line_up: room.is_up(),
         outage: view.snapshot.settings.outage,
@@ -61,10 +63,6 @@ fn no_place_for(asked: &Asked<'_>) -> Answer {
         .retry_after(1)
         .answer(asked.path(), asked.request_id)
         .outcome("waiting")
-}
-
-fn near(view: &View, held: &HeldPlace) -> PlaceFact {
-    if view.concerns_the_line(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }
 }
 
 /// A live pass goes through; past half its life its slot is prolonged with it.
@@ -104,7 +102,7 @@ pub fn entered(gate: &Gate, room: &SaleRoom, pass: HeldPass, place: Option<&Held
 }
 
 async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<View>, held: HeldPlace) -> Outcome {
-    let standing = match room.seen(held.place.visitor, held.place.score).await {
+    let standing = match room.seen(Shown::from(&held.place)).await {
         Ok(standing) => standing,
         Err(error) => {
             tracing::debug!(%error, "presence could not be noted");
@@ -114,6 +112,7 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
     };
     match verdict(&standing) {
         Verdict::Claim | Verdict::Enter => claim(gate, asked, room, view, &held, false).await,
+        Verdict::Moved => Outcome::Answer(moved(asked, room)),
         Verdict::Over => join_and_decide(gate, asked, room, view, false).await,
         Verdict::Wait | Verdict::Closed => {
             let ahead = match standing {
@@ -128,6 +127,7 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
 
 async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace, new: bool) -> Outcome {
     match entry::claim(gate, room, held, asked.now_s()).await {
+        Ok((State::Moved, _)) => Outcome::Answer(moved(asked, room)),
         Ok((_, Some(pass))) => Outcome::Enter(entered(gate, room, pass, new.then_some(held), asked.now_s())),
         Ok((state, None)) => {
             let document = place_document(room, view, held, state, None, asked.now_us, jitter());
@@ -196,6 +196,20 @@ pub fn closed(asked: &Asked<'_>, room: &SaleRoom, view: &View) -> Answer {
             .answer(asked.path(), asked.request_id),
     }
     .outcome("closed")
+}
+
+/// The answer to a device that its place has moved on from.
+fn moved(asked: &Asked<'_>, room: &SaleRoom) -> Answer {
+    match form(asked.header("accept")) {
+        Form::Html => page::moved(&room.id),
+        Form::Json => {
+            let detail = "Your place is now on your other device. For another place, join the line anew.";
+            Problem::new(Kind::PlaceMoved, detail)
+                .members(serde_json::json!({"sale": room.id, "moved": true}))
+                .answer(asked.path(), asked.request_id)
+        }
+    }
+    .outcome("moved")
 }
 
 /// The answer while the sale cannot be served.

@@ -1,6 +1,7 @@
 //! `POST /_usher/sales/{sale}/join`: takes a place without touching anything guarded.
 
 use queue::Standing;
+use queue_token::Device;
 
 use crate::admission::{Facts, PlaceFact, Step, first_step};
 use crate::credentials;
@@ -51,12 +52,12 @@ pub async fn take_place(
         Standing::Closed => return Ok(Taken::Closed),
         // The line does not know the sale, or did not answer: our own clock gives the spot, and the first poll
         // near the front brings it into the line.
-        Standing::Absent | Standing::Unknown | Standing::Left | Standing::Expired => {
+        Standing::Absent | Standing::Unknown | Standing::Left | Standing::Expired | Standing::Moved => {
             (room.score_alone(asked.now_us), false, None)
         }
     };
     room.raise_floor(score);
-    let held = sign_place(gate, &room.id, visitor, score, asked.now_s()).map_err(|error| {
+    let held = sign_place(gate, &room.id, (visitor, score, Device::FIRST), asked.now_s()).map_err(|error| {
         tracing::error!(%error, "a place could not be signed");
         Box::new(unavailable(asked))
     })?;

@@ -2,6 +2,7 @@
 //!
 //! * [`guarded`] – a request for something a sale guards
 //! * [`join`], [`place`], [`leave`], [`status`] – the public routes, one file each
+//! * [`offer`], [`arrive`], [`take`] – the way of a place to another device: the code, the page there, the taking
 //! * [`entry`] – from a claimed turn to a signed pass
 //! * [`document`] – the place document, as CONTRACT writes it
 //! * [`page`] – the waiting page
@@ -13,22 +14,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use queue_token::{Place, SaleId, VisitorId};
+use queue_token::{Device, Place, SaleId, Score, Taker, VisitorId};
 
+use crate::admission::PlaceFact;
 use crate::config::Config;
 use crate::credentials::{self, CookieStyle, Credentials, HeldPass, PlaceRefusal};
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::rooms::Rooms;
+use crate::line::view::View;
 
+pub mod arrive;
 pub mod document;
 pub mod entry;
 pub mod guarded;
 pub mod join;
 pub mod leave;
+pub mod offer;
 pub mod page;
 pub mod place;
 pub mod status;
+pub mod take;
 
 /// Everything that answering needs; shared by all requests.
 #[derive(Debug)]
@@ -49,6 +55,13 @@ impl Gate {
     /// How our cookies look.
     pub fn cookies(&self) -> CookieStyle {
         CookieStyle { secure: self.config.secure_cookies }
+    }
+
+    /// Whether the line has to be asked about this place. Also in the second half of its life, so that it is signed anew
+    /// only for the device that holds it.
+    fn place_fact(&self, view: &View, place: &Place, now_s: u64) -> PlaceFact {
+        let aging = is_past_half(place.expires_at_s, self.config.line.place_life_s, now_s);
+        if aging || view.concerns_the_line(place.score) { PlaceFact::Near } else { PlaceFact::Far }
     }
 
     /// The verified place of a request, with its token. A place signed with a key that is not known makes the key file
@@ -190,6 +203,11 @@ fn new_visitor() -> VisitorId {
     VisitorId::from_bytes(rand::random())
 }
 
+/// A new taker, for a device to which a place may move.
+fn new_taker() -> Taker {
+    Taker::from_bytes(rand::random())
+}
+
 /// Whether more than half of a life has passed.
 fn is_past_half(expires_at_s: u64, life_s: u64, now_s: u64) -> bool {
     expires_at_s.saturating_sub(now_s) * 2 < life_s
@@ -197,26 +215,26 @@ fn is_past_half(expires_at_s: u64, life_s: u64, now_s: u64) -> bool {
 
 /// The same place for longer, once half its life is over: whoever waits for a day must not lose it.
 fn kept_fresh(gate: &Gate, held: HeldPlace, now_s: u64) -> HeldPlace {
-    let Place { expires_at_s, visitor, score, .. } = held.place;
+    let Place { expires_at_s, visitor, score, device, .. } = held.place;
     if !is_past_half(expires_at_s, gate.config.line.place_life_s, now_s) {
         return held;
     }
     let sale = held.place.sale.clone();
-    sign_place(gate, &sale, visitor, score, now_s).unwrap_or(held)
+    sign_place(gate, &sale, (visitor, score, device), now_s).unwrap_or(held)
 }
 
-/// Signs a place for a score.
+/// Signs a visitor's place at a score, for one of its devices.
 fn sign_place(
     gate: &Gate,
     sale: &SaleId,
-    visitor: VisitorId,
-    score: queue_token::Score,
+    (visitor, score, device): (VisitorId, Score, Device),
     now_s: u64,
 ) -> Result<HeldPlace, queue_token::KeyError> {
     let place = Place {
         sale: sale.clone(),
         visitor,
         score,
+        device,
         issued_at_s: now_s,
         expires_at_s: now_s + gate.config.line.place_life_s,
     };

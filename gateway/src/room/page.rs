@@ -10,21 +10,27 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use queue::SaleState;
+use queue_token::{SaleId, Taker};
 use sha2::{Digest, Sha256};
 
 use crate::room::document::PlaceDocument;
+use crate::room::offer::CodeDocument;
 use crate::room::{Answer, Asked};
 
 const STYLE: &str = include_str!("../../templates/waiting.css");
 const SCRIPT: &str = include_str!("../../templates/waiting.js");
+const RETURN_SCRIPT: &str = include_str!("../../templates/return.js");
+const REJOIN_SCRIPT: &str = include_str!("../../templates/rejoin.js");
 
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}' 'sha256-{}' 'sha256-{}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         hash(STYLE),
-        hash(SCRIPT)
+        hash(SCRIPT),
+        hash(RETURN_SCRIPT),
+        hash(REJOIN_SCRIPT)
     )
 });
 
@@ -63,6 +69,49 @@ struct NoticePage {
     retry_after_s: u64,
 }
 
+#[derive(Template)]
+#[template(path = "code.html")]
+struct CodePage<'a> {
+    style: &'static str,
+    code: &'a str,
+    link: &'a str,
+    qr: &'a str,
+    minutes: u64,
+}
+
+#[derive(Template)]
+#[template(path = "return.html")]
+struct ArrivePage<'a> {
+    style: &'static str,
+    script: &'static str,
+    sale: &'a str,
+    code: &'a str,
+    taker: String,
+    said: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "said.html")]
+struct SaidPage<'a> {
+    style: &'static str,
+    script: &'static str,
+    headline: &'static str,
+    rejoin: Option<&'a str>,
+}
+
+/// What stands in the form of the page on which a place arrives.
+#[derive(Debug)]
+pub struct ArriveForm<'a> {
+    /// The line it is about.
+    pub sale: &'a SaleId,
+    /// What the visitor typed before.
+    pub code: &'a str,
+    /// Whoever takes.
+    pub taker: Taker,
+    /// Why the last try came to nothing.
+    pub said: &'a str,
+}
+
 /// The page of a visitor in line.
 pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
     let position = document.position.unwrap_or(0);
@@ -96,6 +145,36 @@ pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
 pub fn notice(status: u16, headline: &'static str, retry_after_s: u64) -> Answer {
     let page = NoticePage { style: STYLE, headline, retry_after_s };
     html(status, page.render()).header("retry-after", retry_after_s.to_string())
+}
+
+/// The code and the link that take a place to another device, for a browser without script.
+pub fn code(document: &CodeDocument, link: &str) -> Answer {
+    let (qr, minutes) = (document.qr.as_deref().unwrap_or_default(), document.expires_in_s.div_ceil(60));
+    html(200, CodePage { style: STYLE, code: &document.code, link, qr, minutes }.render())
+}
+
+/// The page on which a place arrives at another device.
+pub fn arrive(status: u16, form: &ArriveForm<'_>) -> Answer {
+    let page = ArrivePage {
+        style: STYLE,
+        script: RETURN_SCRIPT,
+        sale: form.sale.as_str(),
+        code: form.code,
+        taker: form.taker.to_string(),
+        said: form.said,
+    };
+    html(status, page.render())
+}
+
+/// One sentence, for a browser without script.
+pub fn said(status: u16, headline: &'static str) -> Answer {
+    html(status, SaidPage { style: STYLE, script: REJOIN_SCRIPT, headline, rejoin: None }.render())
+}
+
+/// The page of a device that its place has moved on from.
+pub fn moved(sale: &SaleId) -> Answer {
+    let headline = "Your place is now on your other device.";
+    html(200, SaidPage { style: STYLE, script: REJOIN_SCRIPT, headline, rejoin: Some(sale.as_str()) }.render())
 }
 
 /// The page of a sale that takes nobody.

@@ -1,8 +1,9 @@
 //! `GET /_usher/sales/{sale}/place`: where the visitor stands; claims when its turn has come.
 
 use queue::Standing;
+use queue::seen::Shown;
 
-use crate::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
+use crate::admission::{Facts, Step, Verdict, first_step, verdict};
 use crate::credentials::HeldPass;
 use crate::line::room::SaleRoom;
 use crate::line::view::View;
@@ -25,12 +26,17 @@ pub async fn place(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View)
 
 /// The document of a visitor with a place, and whether that place is over.
 pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace) -> (Answer, bool) {
-    if let Err(wait_s) = gate.limits.poll(held.place.visitor) {
-        return (too_often(asked, wait_s), false);
+    match gate.limits.poll(held.place.visitor) {
+        Ok(()) => told(gate, asked, room, view, held).await,
+        Err(wait_s) => (too_often(asked, wait_s), false),
     }
+}
+
+/// The same, however often the visitor asks.
+pub async fn told(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: &HeldPlace) -> (Answer, bool) {
     let facts = Facts {
         pass: false,
-        place: Some(if view.concerns_the_line(held.place.score) { PlaceFact::Near } else { PlaceFact::Far }),
+        place: Some(gate.place_fact(view, &held.place, asked.now_s())),
         state: view.state(asked.now_us),
         line_up: room.is_up(),
         outage: view.snapshot.settings.outage,
@@ -53,7 +59,7 @@ pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
         Step::Unavailable => return (unavailable(asked), false),
         _ => return (show(State::Waiting { ahead: None }), false),
     }
-    let standing = match room.seen(held.place.visitor, held.place.score).await {
+    let standing = match room.seen(Shown::from(&held.place)).await {
         Ok(standing) => standing,
         Err(error) => {
             tracing::debug!(%error, "presence could not be noted");
@@ -62,6 +68,7 @@ pub async fn look(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
     };
     match (verdict(&standing), standing) {
         (Verdict::Claim | Verdict::Enter, _) => (claimed(gate, asked, room, view, held, 200).await, false),
+        (Verdict::Moved, _) => (show(State::Moved), true),
         (Verdict::Over, Standing::Left) => (show(State::Left), true),
         (Verdict::Over, _) => (show(State::Expired), true),
         (_, Standing::Waiting { ahead, .. }) => (show(State::Waiting { ahead: Some(ahead) }), false),

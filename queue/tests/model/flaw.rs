@@ -52,13 +52,37 @@ pub(crate) enum Flaw {
     SkipsARank,
     /// Those behind a fresh horizon are set aside before they were asked.
     SweepsTheUnasked,
+    /// What the origin says changes nothing.
+    IgnoresTheOrigin,
+    /// A stop leaves what is in the bucket to be called.
+    CallsWhenStopped,
+    /// What the origin says counts for the time before it too.
+    GovernsThePast,
+    /// New settings put the full rate back.
+    ForgetsTheOrigin,
+    /// Of several gateways that decide alike, each makes the change.
+    TakesStaleSays,
     /// After a loss visitors are called before those at the front are back.
     CallsAtOnceAfterLoss,
+    /// A device that its place has moved on from may still claim.
+    OldDevicesClaim,
+    /// And may still show presence.
+    OldDevicesArePresent,
+    /// And may still give the place up.
+    OldDevicesGiveUp,
+    /// A code leads to a place more than once.
+    CodesWorkTwice,
+    /// A code never ends.
+    OldCodesLead,
+    /// Whoever is inside can be moved away.
+    MovesThoseInside,
+    /// A move that Redis has lost is not believed.
+    LostMovesStayLost,
 }
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -83,5 +107,17 @@ impl Flaw {
         Self::SkipsARank,
         Self::SweepsTheUnasked,
         Self::CallsAtOnceAfterLoss,
+        Self::IgnoresTheOrigin,
+        Self::CallsWhenStopped,
+        Self::GovernsThePast,
+        Self::ForgetsTheOrigin,
+        Self::TakesStaleSays,
+        Self::OldDevicesClaim,
+        Self::OldDevicesArePresent,
+        Self::OldDevicesGiveUp,
+        Self::CodesWorkTwice,
+        Self::OldCodesLead,
+        Self::MovesThoseInside,
+        Self::LostMovesStayLost,
     ];
 }

@@ -2,13 +2,14 @@
 //!
 //! Owns: what every operation does to a sale and what it answers, in ordinary data structures, with the time as a
 //! parameter. A visitor has exactly one [`Spot`], so it cannot stand in two places. `operations.rs` holds what visitors
-//! and gateways do, `bucket.rs` the permits, `published.rs` the snapshot, `flaw.rs` the defects that can be put in on
+//! and gateways do, `devices.rs` how places move between devices, `bucket.rs` the permits, `published.rs` the snapshot, `flaw.rs` the defects that can be put in on
 //! purpose, to show that the suite would notice them.
 //!
 //! Leaves out: Redis, connections, the log stream, and the order of visitors whose deadlines fall on one millisecond
 //! beyond what is needed to be definite.
 
 mod bucket;
+mod devices;
 mod flaw;
 mod operations;
 mod published;
@@ -16,12 +17,15 @@ mod published;
 use std::collections::BTreeMap;
 
 use queue::configure::Expect;
+use queue::govern::{Cause, FULL_MILLI, Governed, rate_in_force_milli};
 use queue::snapshot::Snapshot;
 use queue::{SaleState, Settings, Standing, Turn};
 use queue_token::{Score, VisitorId};
 
 use bucket::Bucket;
+pub(crate) use devices::{CODE_LIFE_MS, Devices, Holder, Offer};
 pub(crate) use flaw::Flaw;
+pub(crate) use operations::WHY;
 use published::Published;
 
 /// Somebody near the front who was not seen for longer than this is set aside.
@@ -96,7 +100,10 @@ struct Sale {
     line: BTreeMap<u64, VisitorId>,
     /// When those who wait were last seen; forgotten for the long silent.
     seen_ms: BTreeMap<VisitorId, u64>,
+    devices: Devices,
     totals: Totals,
+    governed: Governed,
+    file_digest: Option<String>,
     published: Option<Published>,
 }
 
@@ -116,6 +123,19 @@ impl Model {
     /// Everything is lost, as by `FLUSHALL`.
     pub(crate) fn lose(&mut self) {
         self.sale = None;
+    }
+
+    /// Another process holds the line from now on, restarted, restored or failed over: it regroups.
+    pub(crate) fn become_another(&mut self, now_us: u64) {
+        let flaw = self.flaw;
+        let Some(sale) = &mut self.sale else { return };
+        sale.generation = now_us;
+        sale.lost_at_us = (flaw != Some(Flaw::CallsAtOnceAfterLoss)).then_some(now_us);
+        if flaw != Some(Flaw::FullAfterLoss) {
+            sale.bucket = Bucket::empty(now_us);
+        }
+        sale.asked = Asked { below: 0, next: 0, since_us: now_us };
+        sale.published = None;
     }
 
     /// Creates the sale or changes its settings; answers the version, or the one that stands in the way.
@@ -155,6 +175,10 @@ impl Model {
         sale.settings = settings.clone();
         sale.opens_at_us = opens_at_us.unwrap_or(0);
         sale.bucket = bucket;
+        let has_no_say = settings.health_path.is_none() && sale.governed.factor_milli != FULL_MILLI;
+        if has_no_say || self.flaw == Some(Flaw::ForgetsTheOrigin) && sale.governed.factor_milli != FULL_MILLI {
+            sale.set_governed(FULL_MILLI, Cause::Removed, "Full rate: the origin has no say any more.", now_us);
+        }
         sale.published = None;
         Ok(version)
     }
@@ -199,7 +223,10 @@ impl Sale {
             spots: BTreeMap::new(),
             line: BTreeMap::new(),
             seen_ms: BTreeMap::new(),
+            devices: Devices::default(),
             totals: Totals::default(),
+            governed: Governed::default(),
+            file_digest: None,
             published: None,
         }
     }
@@ -230,12 +257,26 @@ impl Sale {
             Some(Flaw::EarnsBeforeOpening) => since.map(|_| 0),
             _ => since,
         };
-        self.bucket.refill(now_us, since, self.settings.rate_milli(), self.settings.burst(), flaw);
+        let rate_milli = match flaw {
+            Some(Flaw::IgnoresTheOrigin) => self.settings.rate_milli(),
+            _ => self.rate_in_force_milli(),
+        };
+        self.bucket.refill(now_us, since, rate_milli, self.settings.burst(), flaw);
+    }
+
+    fn rate_in_force_milli(&self) -> u64 {
+        rate_in_force_milli(self.settings.rate_milli(), self.governed.factor_milli)
+    }
+
+    fn set_governed(&mut self, factor_milli: u64, cause: Cause, why: &str, now_us: u64) {
+        let seq = self.governed.seq + 1;
+        self.governed = Governed { seq, factor_milli, cause, why: why.to_owned(), changed_us: now_us };
     }
 
     /// How many may be called now: bounded by permits, by room, and by what one tick does.
     fn budget(&self, now_us: u64, flaw: Option<Flaw>) -> usize {
-        if self.open_since(now_us).is_none() {
+        let is_stopped = self.governed.factor_milli == 0 && flaw != Some(Flaw::CallsWhenStopped);
+        if self.open_since(now_us).is_none() || is_stopped {
             return 0;
         }
         let busy = |spot: &&Spot| match spot {

@@ -1,12 +1,35 @@
-//! What visitors and gateways do to a line: `join`, `admit`, `seen`, `claim`, `renew`, `depart`.
+//! What visitors and gateways do to a line: `govern`, `join`, `admit`, `seen`, `claim`, `renew`, `depart`.
 
 use queue::admit::Tick;
+use queue::govern::Cause;
+use queue::seen::Shown;
 use queue::{Standing, Turn};
-use queue_token::{Score, VisitorId};
+use queue_token::{Device, Score, VisitorId};
 
 use super::{Flaw, Model, PRESENCE_MS, Sale, Spot, TICK_MAX, to_score};
 
+/// The sentence that every change of the suite gives.
+pub(crate) const WHY: &str = "The suite says so.";
+
 impl Model {
+    /// The origin's say; whether it was taken. `None` when the sale is not known.
+    pub(crate) fn govern(&mut self, seq: u64, factor_milli: u64, cause: Cause, now_us: u64) -> Option<bool> {
+        let flaw = self.flaw;
+        let sale = self.sale.as_mut()?;
+        if sale.governed.seq != seq && flaw != Some(Flaw::TakesStaleSays) {
+            return Some(false);
+        }
+        if flaw == Some(Flaw::GovernsThePast) {
+            sale.set_governed(factor_milli, cause, WHY, now_us);
+            sale.refill(now_us, flaw);
+        } else {
+            // What was earned until now was earned at the old rate.
+            sale.refill(now_us, flaw);
+            sale.set_governed(factor_milli, cause, WHY, now_us);
+        }
+        Some(true)
+    }
+
     /// Places each visitor once, in the order given; calls at once whoever finds nobody waiting, permits and room.
     pub(crate) fn join(&mut self, floor: Score, visitors: &[VisitorId], now_us: u64) -> Vec<Standing> {
         let flaw = self.flaw;
@@ -27,16 +50,32 @@ impl Model {
     }
 
     /// Notes presence; whoever was set aside or is not known comes (back) into line at their own score.
-    pub(crate) fn seen(&mut self, visitors: &[(VisitorId, Score)], now_us: u64) -> Vec<Standing> {
+    pub(crate) fn seen<S: Copy + Into<Shown>>(&mut self, visitors: &[S], now_us: u64) -> Vec<Standing> {
         let flaw = self.flaw;
         let Some(sale) = &mut self.sale else { return vec![Standing::Absent; visitors.len()] };
-        visitors.iter().map(|&(visitor, score)| sale.seen_one(visitor, score.get(), now_us, flaw)).collect()
+        let seen_one = |&shown: &S| {
+            let Shown { visitor, score, device } = shown.into();
+            if sale.has_moved_on((visitor, device), now_us, flaw) && flaw != Some(Flaw::OldDevicesArePresent) {
+                return Standing::Moved;
+            }
+            sale.seen_one(visitor, score.get(), now_us, flaw)
+        };
+        visitors.iter().map(seen_one).collect()
+    }
+
+    /// The called go inside, on the device that joined.
+    #[allow(dead_code, reason = "for whoever plays a sale in which no place moves")]
+    pub(crate) fn claim(&mut self, visitor: VisitorId, now_us: u64) -> Standing {
+        self.claim_on(visitor, Device::FIRST, now_us)
     }
 
     /// The called go inside.
-    pub(crate) fn claim(&mut self, visitor: VisitorId, now_us: u64) -> Standing {
+    pub(crate) fn claim_on(&mut self, visitor: VisitorId, device: Device, now_us: u64) -> Standing {
         let flaw = self.flaw;
         let Some(sale) = &mut self.sale else { return Standing::Absent };
+        if sale.has_moved_on((visitor, device), now_us, flaw) && flaw != Some(Flaw::OldDevicesClaim) {
+            return Standing::Moved;
+        }
         let pass_ends_ms = now_us / 1000 + sale.settings.pass_ttl_s * 1000;
         match sale.spots.get_mut(&visitor) {
             Some(spot @ Spot::Called { .. }) => {
@@ -75,9 +114,20 @@ impl Model {
         visitors.iter().map(renew_one).collect()
     }
 
-    /// Gives up place or pass; answers where the visitor stood.
+    /// Gives up a pass; answers where the visitor stood.
+    #[allow(dead_code, reason = "for whoever plays a sale in which no place moves")]
     pub(crate) fn depart(&mut self, visitor: VisitorId, now_us: u64) -> Standing {
+        self.depart_on(visitor, None, now_us)
+    }
+
+    /// Gives up place or pass; answers where the visitor stood. Whoever shows a pass names no device.
+    pub(crate) fn depart_on(&mut self, visitor: VisitorId, device: Option<Device>, now_us: u64) -> Standing {
+        let flaw = self.flaw;
         let Some(sale) = &mut self.sale else { return Standing::Absent };
+        let moved_on = device.is_some_and(|device| sale.has_moved_on((visitor, device), now_us, flaw));
+        if moved_on && flaw != Some(Flaw::OldDevicesGiveUp) {
+            return Standing::Moved;
+        }
         let before = sale.standing(visitor);
         if !matches!(before, Standing::Left | Standing::Expired) {
             sale.take_out(visitor);

@@ -50,6 +50,9 @@ impl Sale {
             calm_until_us: self.lost_at_us.map_or(0, |lost_us| lost_us + CALM_US),
             whole_at_us: self.lost_at_us.map_or(0, |lost_us| lost_us + WHOLE_US),
             left: self.lately_left(now_us / 1000),
+            governed: self.governed.clone(),
+            rate_in_force_per_min: self.rate_in_force_milli() as f64 / 1000.0,
+            file_digest: self.file_digest.clone(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Sale {
     /// Forgets presence, silent places and used-up ones that are older than they can matter.
     fn forget_what_is_old(&mut self, now_us: u64) {
         let now_ms = now_us / 1000;
+        self.devices.forget_what_is_old(now_us);
         self.seen_ms.retain(|_, seen| *seen > now_ms - 60 * PRESENCE_MS);
         self.spots.retain(|_, spot| match *spot {
             Spot::Away { score } => score > now_us - PLACE_LIFE_MS * 1000,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use queue::{Clock, Line, LineError, Standing};
-use queue_token::{SaleId, Score, VisitorId};
+use queue_token::{Device, SaleId, Score, VisitorId};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -93,8 +93,8 @@ impl Gateway {
             for (&(visitor, _), standing) in asked.iter().zip(standings) {
                 if let Standing::Called { .. } | Standing::Inside { .. } = standing {
                     self.note(visitor, standing);
-                    self.insist(|| line.claim(&sale, visitor, Clock::Server)).await;
-                    self.insist(|| line.depart(&sale, visitor, Clock::Server)).await;
+                    self.insist(|| line.claim(&sale, visitor, Device::FIRST, Clock::Server)).await;
+                    self.insist(|| line.depart(&sale, visitor, None, Clock::Server)).await;
                     polling.retain(|&(polls, _)| polls != visitor);
                 }
             }

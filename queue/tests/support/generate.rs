@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use queue::configure::Expect;
-use queue::{SaleState, Settings};
+use queue::govern::Cause;
+use queue::{Code, SaleState, Settings};
 use queue_token::VisitorId;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -12,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use super::observation::Observation;
 use super::operations::{Floor, Intent, ShownPass, Step, visitor_id};
 use super::profiles::Profile;
-use crate::model::{PRESENCE_MS, Spot};
+use crate::model::{CODE_LIFE_MS, PRESENCE_MS, Spot};
 
 const SECOND_US: i64 = 1_000_000;
 
@@ -88,15 +89,17 @@ impl Generator {
     /// How far it is to a millisecond around the moment at which something near falls due.
     fn edge(&mut self, seen: &Observation, now_us: u64) -> Option<i64> {
         let now_ms = now_us / 1000;
-        let kind = self.rng.random_range(0..3);
+        let kind = self.rng.random_range(0..if self.profile.moves > 0 { 4 } else { 3 });
         let spots = seen.spots.iter().filter_map(|(_, spot)| match (kind, spot) {
             (0, Spot::Called { deadline_ms, .. }) => Some(*deadline_ms),
             (1, Spot::Inside { expires_ms, .. }) => Some(*expires_ms),
             _ => None,
         });
         let silent = seen.seen_ms.values().filter(|_| kind == 2).map(|seen_ms| seen_ms + PRESENCE_MS);
-        let soon = now_ms + 1..now_ms + 20_000;
-        let near: Vec<u64> = spots.chain(silent).filter(|due_ms| soon.contains(due_ms)).collect();
+        let codes = seen.devices.offers.values().filter(|_| kind == 3);
+        let codes = codes.flat_map(|offer| [offer.until_ms, offer.until_ms - CODE_LIFE_MS / 2]);
+        let soon = now_ms + 1..now_ms + if kind == 3 { CODE_LIFE_MS } else { 20_000 };
+        let near: Vec<u64> = spots.chain(silent).chain(codes).filter(|due_ms| soon.contains(due_ms)).collect();
         let due_ms = *near.choose(&mut self.rng)? + self.rng.random_range(0..=2) - 1;
         Some(i64::try_from((due_ms * 1000).saturating_sub(now_us)).expect("a few seconds"))
     }
@@ -124,6 +127,14 @@ impl Generator {
                 Expect::Lost(version),
             ]);
             return self.configure(expect, now_us);
+        }
+        if self.configured && self.profile.says > 0 && self.chance(self.profile.says) {
+            let some = self.rng.random_range(1..1000);
+            let cause = self.one(&[Cause::Stock, Cause::Silent, Cause::Slow, Cause::Recovering]);
+            return Intent::Govern { stale: self.chance(200), factor_milli: self.one(&[0, some, some, 1000]), cause };
+        }
+        if self.profile.moves > 0 && self.chance(self.profile.moves) {
+            return self.moving(seen);
         }
         match self.rng.random_range(0..100) {
             0..26 => self.join(seen),
@@ -155,6 +166,8 @@ impl Generator {
         ]);
         let opening = (state == SaleState::Scheduled)
             .then(|| now_us.saturating_add_signed(self.rng.random_range(-SECOND_US..20 * SECOND_US)));
+        // Where the origin has a say, the organiser now and then takes it away.
+        let health_path = (p.says > 0 && !self.chance(250)).then(|| "/health".to_owned());
         let settings = Settings {
             rate_per_min: self.one(p.rates_per_min),
             burst: self.one(p.bursts),
@@ -163,6 +176,7 @@ impl Generator {
             claim_window_s: self.one(p.claim_window_s),
             state,
             opens_at: opening.map(|_| "2026-01-01T00:00:00Z".to_owned()),
+            health_path,
             ..serde_json::from_str(r#"{"rate_per_min": 1, "max_inside": 1}"#).expect("settings")
         };
         Intent::Configure { settings: Box::new(settings), opens_at_us: opening, expect }
@@ -206,6 +220,29 @@ impl Generator {
         visitors
     }
 
+    /// Somebody offers a code, takes a place, or still uses the device that the place has left.
+    fn moving(&mut self, seen: &Observation) -> Intent {
+        let codes: Vec<Code> = seen.devices.offers.keys().copied().collect();
+        let some_code = Code::from_bits(self.rng.random_range(0..40));
+        let code = if codes.is_empty() || self.chance(100) { some_code } else { self.one(&codes) };
+        let moved = |visitor: &VisitorId| seen.devices.holders.contains_key(visitor);
+        match self.rng.random_range(0..100) {
+            0..30 => Intent::Offer { visitor: self.somebody(seen, |_| true), code: some_code },
+            30..65 => Intent::Take { code, taker: self.rng.random_range(0..3) },
+            65..75 => Intent::ByOldDevice(Box::new(Intent::Seen { visitors: self.polling(seen) })),
+            75..90 => {
+                let called = |v: &VisitorId| matches!(seen.spot(*v), Some(Spot::Called { .. }));
+                let visitor = self.somebody_who(seen, |v| moved(v) && called(v));
+                Intent::ByOldDevice(Box::new(Intent::Claim { visitor }))
+            }
+            90..96 => Intent::ByOldDevice(Box::new(Intent::Depart { visitor: self.somebody_who(seen, moved) })),
+            _ => {
+                let visitor = self.somebody_who(seen, moved);
+                Intent::ByOldDevice(Box::new(Intent::Offer { visitor, code: some_code }))
+            }
+        }
+    }
+
     fn renew(&mut self, seen: &Observation) -> Intent {
         let count = self.rng.random_range(1..=3);
         let mut visitors = Vec::new();
@@ -219,10 +256,15 @@ impl Generator {
 
     /// Usually a visitor at such a spot, now and then anybody.
     fn somebody(&mut self, seen: &Observation, is: impl Fn(&Spot) -> bool) -> u32 {
+        self.somebody_who(seen, |visitor| seen.spot(*visitor).as_ref().is_some_and(&is))
+    }
+
+    /// Usually such a visitor among those who are somewhere, now and then anybody.
+    fn somebody_who(&mut self, seen: &Observation, is: impl Fn(&VisitorId) -> bool) -> u32 {
         for number in self.numbers.len() as u32..self.newcomers {
             self.numbers.insert(visitor_id(number), number);
         }
-        let numbered = |&(visitor, spot): &(VisitorId, Spot)| self.numbers.get(&visitor).filter(|_| is(&spot)).copied();
+        let numbered = |(visitor, _): &(VisitorId, Spot)| self.numbers.get(visitor).filter(|_| is(visitor)).copied();
         let there: Vec<u32> = seen.spots.iter().filter_map(numbered).collect();
         if there.is_empty() || self.chance(100) { self.anybody() } else { self.one(&there) }
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use queue::seen::Shown;
 use queue::{Turn, keys};
-use queue_token::{SaleId, Score, VisitorId};
+use queue_token::{Device, SaleId, Score, VisitorId};
 use redis::aio::MultiplexedConnection;
 
-use crate::model::{Model, Spot};
+use crate::model::{Devices, Holder, Model, Offer, Spot};
 
 /// Everybody's spot at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,28 +18,31 @@ pub(crate) struct Observation {
     pub(crate) seen_ms: BTreeMap<VisitorId, u64>,
     /// Facts kept about visitors who are not where those facts belong.
     pub(crate) orphans: Vec<VisitorId>,
+    /// Codes, and which device holds a place that moved.
+    pub(crate) devices: Devices,
 }
 
 /// Every key as one text, members and what stands beside them by turns: a client built for debugging takes long to
 /// read thousands of small answers.
 const EVERYTHING: &str = "
     local all = {}
-    for i = 1, 6 do all[i] = table.concat(redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES'), '|') end
-    all[7] = table.concat(redis.call('HGETALL', KEYS[7]), '|')
+    for i = 1, 8 do all[i] = table.concat(redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES'), '|') end
+    for i = 9, 10 do all[i] = table.concat(redis.call('HGETALL', KEYS[i]), '|') end
     return all";
 
 impl Observation {
     pub(crate) fn of_model(model: &Model) -> Self {
-        Self { spots: model.spots(), seen_ms: model.seen_ms(), orphans: Vec::new() }
+        Self { spots: model.spots(), seen_ms: model.seen_ms(), orphans: Vec::new(), devices: model.devices() }
     }
 
     /// Reads the keys of a sale in one go.
     pub(crate) async fn of_redis(connection: &mut MultiplexedConnection, sale: &SaleId) -> Self {
-        let [line, near, away, called, inside, _, _, _, turns, spent] = keys::of(sale);
+        let [line, near, away, called, inside, _, _, _, turns, spent, codes, offers, moved] = keys::of(sale);
         let mut all = redis::cmd("EVAL");
-        all.arg(EVERYTHING).arg(7).arg(&[line, near, away, called, inside, spent, turns]);
-        let all: [String; 7] = all.query_async(connection).await.expect("the keys of a sale");
-        let [line, near, away, called, inside, spent, turns] = &all;
+        all.arg(EVERYTHING).arg(10);
+        all.arg(&[line, near, away, called, inside, spent, codes, moved, turns, offers]);
+        let all: [String; 10] = all.query_async(connection).await.expect("the keys of a sale");
+        let [line, near, away, called, inside, spent, codes, moved, turns, offers] = &all;
 
         let turns: BTreeMap<VisitorId, Turn> = pairs(turns).map(|(v, facts)| (visitor(v), turn(facts))).collect();
         let lost = Turn { score: Score::default(), called_us: 0, seq: 0 };
@@ -52,7 +56,8 @@ impl Observation {
         spots.sort_by_key(|&(v, _)| v);
 
         let seen_ms: BTreeMap<VisitorId, u64> = exact(near).collect();
-        let mut observation = Self { spots, seen_ms, orphans: Vec::new() };
+        let devices = devices(codes, offers, moved);
+        let mut observation = Self { spots, seen_ms, orphans: Vec::new(), devices };
         let waiting = observation.count_of(|spot| matches!(spot, Spot::Waiting { .. }));
         let in_turn = observation.count_of(|spot| matches!(spot, Spot::Called { .. } | Spot::Inside { .. }));
         observation.orphans.extend(observation.seen_ms.keys().filter(|v| !waiting.contains_key(v)));
@@ -103,6 +108,37 @@ fn exact(members: &str) -> impl Iterator<Item = (VisitorId, u64)> {
 
 fn visitor(text: &str) -> VisitorId {
     text.parse().expect("members are visitors")
+}
+
+fn devices(codes: &str, offers: &str, moved: &str) -> Devices {
+    let until_ms: BTreeMap<&str, u64> = pairs(codes).map(|(code, ms)| (code, ms.parse().expect("a time"))).collect();
+    let mut devices = Devices::default();
+    for (name, facts) in pairs(offers) {
+        if facts.contains(' ') {
+            let offer = offer(facts, until_ms[name]);
+            devices.offers.insert(name.parse().expect("a code"), offer);
+        } else {
+            devices.open.insert(visitor(name), facts.parse().expect("a code"));
+        }
+    }
+    assert_eq!(until_ms.len(), devices.offers.len(), "every code leads somewhere");
+    devices.holders.extend(pairs(moved).map(|(name, since)| {
+        let since: u64 = since.parse().expect("a whole number");
+        (visitor(name), Holder { device: device(since % 1024), since_s: since / 1024 })
+    }));
+    devices
+}
+
+fn offer(facts: &str, until_ms: u64) -> Offer {
+    let parts: Vec<&str> = facts.split(' ').collect();
+    let [name, score, number, taker] = parts[..] else { panic!("facts of an offer are four: {facts:?}") };
+    let score = Score::new(score.parse().expect("a score")).expect("an exact score");
+    let shown = Shown { visitor: visitor(name), score, device: device(number.parse().expect("a number")) };
+    Offer { shown, taker: (taker != "-").then(|| taker.parse().expect("a taker")), until_ms }
+}
+
+fn device(number: u64) -> Device {
+    Device::new(number.try_into().expect("a small number")).expect("a device")
 }
 
 fn turn(facts: &str) -> Turn {

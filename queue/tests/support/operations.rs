@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 
 use queue::admit::Tick;
 use queue::configure::Expect;
+use queue::govern::Cause;
+use queue::offer::Offered;
+use queue::seen::Shown;
 use queue::snapshot::Snapshot;
-use queue::{Settings, Standing};
-use queue_token::{Score, VisitorId};
+use queue::take::Taken;
+use queue::{Code, Settings, Standing};
+use queue_token::{Device, Score, Taker, VisitorId};
 
 /// One step of a script.
 #[derive(Debug, Clone)]
@@ -25,6 +29,12 @@ pub(crate) enum Intent {
         settings: Box<Settings>,
         opens_at_us: Option<u64>,
         expect: Expect,
+    },
+    /// The origin's say; a stale one replaces another than the last.
+    Govern {
+        stale: bool,
+        factor_milli: u64,
+        cause: Cause,
     },
     Join {
         visitors: Vec<u32>,
@@ -43,6 +53,16 @@ pub(crate) enum Intent {
     Depart {
         visitor: u32,
     },
+    Offer {
+        visitor: u32,
+        code: Code,
+    },
+    Take {
+        code: Code,
+        taker: u32,
+    },
+    /// The same by the device before the one that holds the place.
+    ByOldDevice(Box<Intent>),
     Snapshot {
         max_age_ms: u64,
     },
@@ -76,12 +96,15 @@ pub(crate) enum ShownPass {
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
     Configure { settings: Box<Settings>, opens_at_us: Option<u64>, expect: Expect },
+    Govern { seq: u64, factor_milli: u64, cause: Cause },
     Join { visitors: Vec<VisitorId>, floor: Score },
     Admit,
-    Seen { visitors: Vec<(VisitorId, Score)> },
-    Claim { visitor: VisitorId },
+    Seen { visitors: Vec<Shown> },
+    Claim { visitor: VisitorId, device: Device },
     Renew { visitors: Vec<(VisitorId, u64)> },
-    Depart { visitor: VisitorId },
+    Depart { visitor: VisitorId, device: Option<Device> },
+    Offer { shown: Shown, code: Code },
+    Take { code: Code, taker: Taker },
     Snapshot { max_age_ms: u64 },
     Lose,
 }
@@ -91,9 +114,13 @@ pub(crate) enum Call {
 pub(crate) enum Reply {
     /// The version, or the one that stood in the way.
     Configured(Result<u64, u64>),
+    /// Whether the origin's say was taken; `None` when the sale is not known.
+    Governed(Option<bool>),
     Standings(Vec<Standing>),
     Ticked(Option<Tick>),
     Renewed(Vec<Option<u64>>),
+    Offered(Offered),
+    Taken(Taken),
     Snapshot(Box<Option<Snapshot>>),
     Lost,
 }
@@ -104,12 +131,19 @@ pub(crate) fn visitor_id(number: u32) -> VisitorId {
     VisitorId::from_bytes(mixed.to_be_bytes())
 }
 
+fn taker_id(number: u32) -> Taker {
+    Taker::from_bytes(u128::from(number).to_be_bytes())
+}
+
 /// What the gateways of a deployment know besides Redis: signed places and passes, and the highest score.
 #[derive(Debug, Default)]
 pub(crate) struct Gateway {
     places: BTreeMap<VisitorId, Score>,
     passes_ms: BTreeMap<VisitorId, u64>,
+    /// The latest device for which each visitor's place was signed.
+    devices: BTreeMap<VisitorId, Device>,
     floor: Score,
+    governed_seq: u64,
     /// Redis may not know every score that was signed: it lost them, or was never told.
     ahead_of_redis: bool,
 }
@@ -119,8 +153,13 @@ impl Gateway {
     pub(crate) fn resolve(&mut self, intent: &Intent, now_us: u64) -> (bool, Call) {
         let call = match intent {
             Intent::Elsewhere(inner) => return (false, self.resolve(inner, now_us).1),
+            Intent::ByOldDevice(inner) => by_old_device(self.resolve(inner, now_us).1),
             Intent::Configure { settings, opens_at_us, expect } => {
                 Call::Configure { settings: settings.clone(), opens_at_us: *opens_at_us, expect: *expect }
+            }
+            Intent::Govern { stale, factor_milli, cause } => {
+                let seq = if *stale { self.governed_seq + 1 } else { self.governed_seq };
+                Call::Govern { seq, factor_milli: *factor_milli, cause: *cause }
             }
             Intent::Join { visitors, floor } => {
                 let floor = match floor {
@@ -132,17 +171,39 @@ impl Gateway {
             }
             Intent::Admit => Call::Admit,
             Intent::Seen { visitors } => {
-                Call::Seen { visitors: visitors.iter().map(|&n| self.place_of(visitor_id(n), now_us)).collect() }
+                Call::Seen { visitors: visitors.iter().map(|&n| self.shown_by(visitor_id(n), now_us)).collect() }
             }
-            Intent::Claim { visitor } => Call::Claim { visitor: visitor_id(*visitor) },
+            Intent::Claim { visitor } => {
+                let visitor = visitor_id(*visitor);
+                Call::Claim { visitor, device: self.device_of(visitor) }
+            }
             Intent::Renew { visitors } => {
                 Call::Renew { visitors: visitors.iter().map(|&(n, shown)| self.pass_of(n, shown, now_us)).collect() }
             }
-            Intent::Depart { visitor } => Call::Depart { visitor: visitor_id(*visitor) },
+            Intent::Depart { visitor } => {
+                let (number, visitor) = (*visitor, visitor_id(*visitor));
+                // Some show a pass, which names no device.
+                let device = (number % 3 > 0).then(|| self.device_of(visitor));
+                Call::Depart { visitor, device }
+            }
+            Intent::Offer { visitor, code } => {
+                Call::Offer { shown: self.shown_by(visitor_id(*visitor), now_us), code: *code }
+            }
+            Intent::Take { code, taker } => Call::Take { code: *code, taker: taker_id(*taker) },
             Intent::Snapshot { max_age_ms } => Call::Snapshot { max_age_ms: *max_age_ms },
             Intent::Lose => Call::Lose,
         };
         (true, call)
+    }
+
+    fn device_of(&self, visitor: VisitorId) -> Device {
+        self.devices.get(&visitor).copied().unwrap_or_default()
+    }
+
+    /// What the visitor's latest device shows.
+    fn shown_by(&mut self, visitor: VisitorId, now_us: u64) -> Shown {
+        let (visitor, score) = self.place_of(visitor, now_us);
+        Shown { visitor, score, device: self.device_of(visitor) }
     }
 
     /// The signed place; where there is none, one signed now, as while Redis is away: by the gateway's own clock,
@@ -172,6 +233,7 @@ impl Gateway {
     pub(crate) fn learn(&mut self, call: &Call, reply: &Reply, snapshot: Option<&Snapshot>) {
         if let Some(snapshot) = snapshot {
             self.floor = self.floor.max(snapshot.last_score);
+            self.governed_seq = snapshot.governed.seq;
         }
         match (call, reply) {
             (Call::Lose, _) => self.ahead_of_redis = true,
@@ -185,7 +247,10 @@ impl Gateway {
                     }
                 }
             }
-            (Call::Claim { visitor }, Reply::Standings(standings)) => {
+            (Call::Take { .. }, Reply::Taken(Taken::Place(Shown { visitor, device, .. }))) => {
+                self.devices.insert(*visitor, *device);
+            }
+            (Call::Claim { visitor, .. }, Reply::Standings(standings)) => {
                 if let [Standing::Inside { expires_ms, .. }] = standings[..] {
                     self.passes_ms.insert(*visitor, expires_ms);
                 }
@@ -196,6 +261,21 @@ impl Gateway {
             }
             _ => {}
         }
+    }
+}
+
+/// The same call by the device before, if there was one.
+fn by_old_device(call: Call) -> Call {
+    let before = |device: Device| Device::new(device.get().saturating_sub(1)).expect("below one that is");
+    match call {
+        Call::Seen { visitors } => {
+            let old = |shown: Shown| Shown { device: before(shown.device), ..shown };
+            Call::Seen { visitors: visitors.into_iter().map(old).collect() }
+        }
+        Call::Claim { visitor, device } => Call::Claim { visitor, device: before(device) },
+        Call::Depart { visitor, device } => Call::Depart { visitor, device: device.map(before) },
+        Call::Offer { shown, code } => Call::Offer { shown: Shown { device: before(shown.device), ..shown }, code },
+        other => other,
     }
 }
 

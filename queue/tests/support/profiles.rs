@@ -20,6 +20,10 @@ pub(crate) struct Profile {
     pub(crate) losses: u32,
     /// In a thousand steps: how often settings change after the first time.
     pub(crate) changes: u32,
+    /// In a thousand steps: how often the origin has a say on the rate.
+    pub(crate) says: u32,
+    /// In a thousand steps: how often somebody deals with another device.
+    pub(crate) moves: u32,
 }
 
 /// A sale as there are many: all rates, some pauses, some silence.
@@ -37,6 +41,8 @@ pub(crate) const EVERYDAY: Profile = Profile {
     steps_back: 5,
     losses: 2,
     changes: 20,
+    says: 0,
+    moves: 0,
 };
 
 /// Room for few at a trickle.
@@ -68,8 +74,32 @@ pub(crate) const CHANGES: Profile = Profile {
     ..EVERYDAY
 };
 
+/// An origin that keeps changing what it can bear.
+pub(crate) const GOVERNED: Profile = Profile {
+    name: "governed",
+    rates_per_min: &[60.0, 333.333, 3333.333],
+    bursts: &[None, Some(1), Some(20)],
+    max_inside: &[1000],
+    losses: 3,
+    changes: 30,
+    says: 120,
+    ..EVERYDAY
+};
+
 /// A Redis that loses everything again and again.
 pub(crate) const LOSSES: Profile = Profile { name: "losses", losses: 25, ..EVERYDAY };
+
+/// Fans who take their places from one device to another, and back.
+pub(crate) const MOVING: Profile = Profile {
+    name: "moving",
+    rates_per_min: &[7.3, 60.0, 600.0],
+    batch: 3,
+    waiting: 15,
+    leaps: 25,
+    losses: 5,
+    moves: 400,
+    ..EVERYDAY
+};
 
 /// More at once than one tick or the head of the rank table holds.
 pub(crate) const CROWD: Profile = Profile {

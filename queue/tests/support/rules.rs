@@ -6,18 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use queue::{SaleState, Settings, Standing};
 use queue_token::VisitorId;
 
+use super::devices::DeviceRules;
 use super::observation::Observation;
 use super::operations::{Call, Reply};
 use super::rate_bound::RateBound;
 use crate::model::{PLACE_LIFE_MS, PRESENCE_MS, Spot};
 
+/// The organiser's whole rate.
+const FULL_MILLI: u64 = 1000;
 /// No gap between two chances to call earns for longer.
 const MAX_DT_US: u64 = 1_000_000;
 
 /// A promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// In every window of length t at most rate · t + burst are called.
+    /// In every window of length t at most rate · t + burst are called, by the rate that the origin leaves.
     Rate,
     /// Nobody is called beyond the room.
     Capacity,
@@ -33,6 +36,8 @@ pub(crate) enum Rule {
     Scores,
     /// The rank table tells true positions.
     Positions,
+    /// One device at a time holds a place: one taker gets it, and the devices before it are told so and nothing else.
+    OneDevice,
 }
 
 /// A promise broken, and how.
@@ -52,9 +57,11 @@ pub(crate) struct Seen<'a> {
 }
 
 /// Watches one sale from its beginning.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rules {
     in_force: Option<(Settings, u64)>,
+    /// How much of the rate the origin leaves, in thousandths.
+    factor_milli: u64,
     clock_us: u64,
     last_chance_us: u64,
     /// Counts all time by the clock, and only what the clock did between two chances to call, with its bound.
@@ -64,11 +71,29 @@ pub(crate) struct Rules {
     last_seen_ms: BTreeMap<VisitorId, u64>,
     /// Silent for so long that presence may be forgotten, should the clock step back to when they were seen.
     doubtful: BTreeSet<VisitorId>,
+    devices: DeviceRules,
 }
 
-type Checked = Result<(), Violation>;
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            in_force: None,
+            factor_milli: FULL_MILLI,
+            clock_us: 0,
+            last_chance_us: 0,
+            by_clock: RateBound::default(),
+            by_chance: RateBound::default(),
+            highest_score: 0,
+            last_seen_ms: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            devices: DeviceRules::default(),
+        }
+    }
+}
 
-fn ensure(holds: bool, rule: Rule, detail: impl FnOnce() -> String) -> Checked {
+pub(super) type Checked = Result<(), Violation>;
+
+pub(super) fn ensure(holds: bool, rule: Rule, detail: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { rule, detail: detail() }) }
 }
 
@@ -85,11 +110,18 @@ impl Rules {
         order(seen, &called)?;
         self.presence(seen, &called)?;
         positions(seen)?;
+        self.devices.check(seen)?;
         if let (Call::Configure { settings, opens_at_us, .. }, Reply::Configured(Ok(_))) = (seen.call, seen.reply) {
             self.in_force = Some(((**settings).clone(), opens_at_us.unwrap_or(0)));
+            if settings.health_path.is_none() {
+                self.factor_milli = FULL_MILLI;
+            }
+        }
+        if let (Call::Govern { factor_milli, .. }, Reply::Governed(Some(true))) = (seen.call, seen.reply) {
+            self.factor_milli = *factor_milli;
         }
         if matches!(seen.call, Call::Lose) {
-            self.in_force = None;
+            (self.in_force, self.factor_milli) = (None, FULL_MILLI);
         }
         Ok(())
     }
@@ -101,7 +133,8 @@ impl Rules {
                 SaleState::Scheduled if *opens_at_us > 0 => seen.now_us.saturating_sub(*opens_at_us),
                 _ => 0,
             };
-            let rate_milli = settings.rate_milli();
+            // Cut to a whole number of thousandths per minute, as the line promises.
+            let rate_milli = settings.rate_milli() * self.factor_milli / FULL_MILLI;
             self.by_clock.earn(seen.now_us.saturating_sub(self.clock_us).min(open_us), rate_milli);
             if is_chance(seen) {
                 let dt_us = seen.now_us.saturating_sub(self.last_chance_us).min(MAX_DT_US);
@@ -116,6 +149,9 @@ impl Rules {
 
     fn rate(&mut self, called: &[(VisitorId, u64)]) -> Checked {
         let burst = self.in_force.as_ref().map_or(0, |(settings, _)| settings.burst());
+        ensure(called.is_empty() || self.factor_milli > 0, Rule::Rate, || {
+            format!("{} were called though the origin has stopped the sale", called.len())
+        })?;
         for _ in called {
             let by_clock = self.by_clock.call(burst);
             ensure(by_clock.is_ok(), Rule::Rate, || format!("too many by {by_clock:?} units, by the clock"))?;
@@ -198,6 +234,7 @@ fn is_chance(seen: &Seen<'_>) -> bool {
     match seen.reply {
         Reply::Ticked(tick) => tick.is_some(),
         Reply::Configured(version) => version.is_ok(),
+        Reply::Governed(taken) => *taken == Some(true),
         Reply::Standings(_) => matches!(seen.call, Call::Join { .. }),
         _ => false,
     }
@@ -207,8 +244,8 @@ fn is_chance(seen: &Seen<'_>) -> bool {
 fn named(call: &Call) -> impl Iterator<Item = VisitorId> {
     let visitors: Vec<VisitorId> = match call {
         Call::Join { visitors, .. } => visitors.clone(),
-        Call::Seen { visitors } => visitors.iter().map(|&(visitor, _)| visitor).collect(),
-        Call::Claim { visitor } | Call::Depart { visitor } => vec![*visitor],
+        Call::Seen { visitors } => visitors.iter().map(|shown| shown.visitor).collect(),
+        Call::Claim { visitor, .. } | Call::Depart { visitor, .. } => vec![*visitor],
         _ => Vec::new(),
     };
     visitors.into_iter()
@@ -263,7 +300,10 @@ fn nobody_lost(seen: &Seen<'_>) -> Checked {
     }
     let Reply::Standings(standings) = seen.reply else { return Ok(()) };
     for (visitor, standing) in named(seen.call).zip(standings) {
-        let over = matches!(standing, Standing::Absent | Standing::Closed | Standing::Left | Standing::Expired);
+        let over = matches!(
+            standing,
+            Standing::Absent | Standing::Closed | Standing::Left | Standing::Expired | Standing::Moved
+        );
         let over = over || standing_score(standing).is_some_and(is_old) || matches!(seen.call, Call::Claim { .. });
         let kept = over || seen.after.spot(visitor).is_some();
         ensure(kept, Rule::NobodyLost, || format!("{visitor} was told {standing:?} and is nowhere"))?;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use queue::offer::Offered;
+use queue::take::Taken;
 use queue::{SaleState, Standing};
 
 use super::generate::Generator;
@@ -134,6 +136,9 @@ fn difference(real: &Said<'_>, model: &Said<'_>) -> Option<String> {
     if real.1 != model.1 {
         return say("snapshots", real.1, model.1);
     }
+    if real.2.devices != model.2.devices {
+        return say("codes and devices", &real.2.devices, &model.2.devices);
+    }
     if real.2 != model.2 {
         let only = |a: &Observation, b: &Observation| -> Vec<_> {
             a.spots.iter().filter(|spot| !b.spots.contains(spot)).copied().collect()
@@ -157,6 +162,7 @@ fn note_step(events: &mut Events, step: &Step) {
     }
     match &step.intent {
         Intent::Elsewhere(_) => note("unknown sale"),
+        Intent::ByOldDevice(_) => note("by an old device"),
         Intent::Join { visitors, .. } => {
             let mut unique = visitors.clone();
             unique.sort_unstable();
@@ -179,6 +185,13 @@ fn note_reply(events: &mut Events, call: &Call, reply: &Reply) {
             SaleState::SoldOut | SaleState::Closed => note("closed", 1),
         },
         (_, Reply::Configured(Err(_))) => note("version conflict", 1),
+        (Call::Govern { factor_milli, .. }, Reply::Governed(taken)) => match (taken, factor_milli) {
+            (Some(true), 0) => note("stopped by the origin", 1),
+            (Some(true), 1000) => note("full rate", 1),
+            (Some(true), _) => note("lowered by the origin", 1),
+            (Some(false), _) => note("stale say", 1),
+            (None, _) => {}
+        },
         (_, Reply::Ticked(Some(tick))) => {
             note("called by a tick", tick.called);
             note("silent set aside", tick.set_aside);
@@ -190,9 +203,20 @@ fn note_reply(events: &mut Events, call: &Call, reply: &Reply) {
             note("pass no longer counts", until_ms.iter().filter(|until| until.is_none()).count() as u64);
         }
         (Call::Lose, _) => note("everything lost", 1),
+        (_, Reply::Offered(offered)) => match offered {
+            Offered::Code { .. } => note("code offered", 1),
+            Offered::InUse => note("code in use", 1),
+            Offered::Moved => note("told that it moved", 1),
+            _ => note("place stays", 1),
+        },
+        (_, Reply::Taken(taken)) => match taken {
+            Taken::Place(_) => note("place taken", 1),
+            Taken::Unknown | Taken::Absent => note("code leads nowhere", 1),
+        },
         (call, Reply::Standings(standings)) => {
             for standing in standings {
                 match (call, standing) {
+                    (_, Standing::Moved) => note("told that it moved", 1),
                     (Call::Join { .. }, Standing::Called { .. }) => note("called by a join", 1),
                     (Call::Join { .. }, Standing::Closed) => note("turned away", 1),
                     (Call::Claim { .. }, Standing::Inside { .. }) => note("claimed", 1),

@@ -8,7 +8,7 @@ use stack::RedisLayout;
 use super::observation::Observation;
 use super::operations::{Call, Reply};
 use super::server::Server;
-use crate::model::Model;
+use crate::model::{Model, WHY};
 
 /// The sale under test and one that nobody ever configures.
 const SALES: [&str; 2] = ["rush", "elsewhere"];
@@ -50,12 +50,17 @@ impl Subject for Modelled {
             Call::Configure { settings, opens_at_us, expect } => {
                 Reply::Configured(model.configure(settings, *opens_at_us, *expect, now_us))
             }
+            Call::Govern { seq, factor_milli, cause } => {
+                Reply::Governed(model.govern(*seq, *factor_milli, *cause, now_us))
+            }
             Call::Join { visitors, floor } => Reply::Standings(model.join(*floor, visitors, now_us)),
             Call::Admit => Reply::Ticked(model.admit(now_us)),
             Call::Seen { visitors } => Reply::Standings(model.seen(visitors, now_us)),
-            Call::Claim { visitor } => Reply::Standings(vec![model.claim(*visitor, now_us)]),
+            Call::Claim { visitor, device } => Reply::Standings(vec![model.claim_on(*visitor, *device, now_us)]),
             Call::Renew { visitors } => Reply::Renewed(model.renew(visitors, now_us)),
-            Call::Depart { visitor } => Reply::Standings(vec![model.depart(*visitor, now_us)]),
+            Call::Depart { visitor, device } => Reply::Standings(vec![model.depart_on(*visitor, *device, now_us)]),
+            Call::Offer { shown, code } => Reply::Offered(model.offer(*shown, *code, now_us)),
+            Call::Take { code, taker } => Reply::Taken(model.take(*code, *taker, now_us)),
             Call::Snapshot { max_age_ms } => Reply::Snapshot(Box::new(model.snapshot(*max_age_ms, now_us))),
             Call::Lose => {
                 model.lose();
@@ -130,15 +135,23 @@ async fn on_line(line: &queue::Line, sale: &SaleId, call: &Call, clock: Clock) -
                 other => Ok(other?),
             })
         }
+        Call::Govern { seq, factor_milli, cause } => {
+            Reply::Governed(match line.govern(sale, *seq, *factor_milli, *cause, WHY, clock).await {
+                Err(LineError::UnknownSale) => None,
+                other => Some(other?),
+            })
+        }
         Call::Join { visitors, floor } => Reply::Standings(line.join(sale, *floor, visitors, clock).await?),
         Call::Admit => Reply::Ticked(match line.admit(sale, clock).await {
             Err(LineError::UnknownSale) => None,
             other => Some(other?),
         }),
         Call::Seen { visitors } => Reply::Standings(line.seen(sale, visitors, clock).await?),
-        Call::Claim { visitor } => Reply::Standings(vec![line.claim(sale, *visitor, clock).await?]),
+        Call::Claim { visitor, device } => Reply::Standings(vec![line.claim(sale, *visitor, *device, clock).await?]),
         Call::Renew { visitors } => Reply::Renewed(line.renew(sale, visitors, clock).await?),
-        Call::Depart { visitor } => Reply::Standings(vec![line.depart(sale, *visitor, clock).await?]),
+        Call::Depart { visitor, device } => Reply::Standings(vec![line.depart(sale, *visitor, *device, clock).await?]),
+        Call::Offer { shown, code } => Reply::Offered(line.offer(sale, *shown, *code, clock).await?),
+        Call::Take { code, taker } => Reply::Taken(line.take(sale, *code, *taker, clock).await?),
         Call::Snapshot { max_age_ms } => Reply::Snapshot(Box::new(line.snapshot(sale, *max_age_ms, clock).await?)),
         Call::Lose => Reply::Lost,
     })

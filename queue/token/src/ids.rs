@@ -136,6 +136,44 @@ random_id! {
     PassId
 }
 
+random_id! {
+    /// Whoever takes a place to another device: made by that device, so that asking again is not taking twice.
+    Taker
+}
+
+/// Which of a visitor's devices holds the place: counted from the one that joined, and raised whenever the place moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Device(u16);
+
+impl Device {
+    /// The one that joined.
+    pub const FIRST: Self = Self(0);
+    /// The last one: a place moves no further.
+    pub const LAST: Self = Self(1023);
+
+    /// From its number; `None` above [`Device::LAST`].
+    pub const fn new(number: u16) -> Option<Self> {
+        if number <= Self::LAST.0 { Some(Self(number)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// Whether it is the one that joined.
+    pub const fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// A visitor's spot in the line: microseconds on the sale's hybrid logical clock. Unique within a sale,
 /// arrival-ordered, and exact in a double, as Redis needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ mod verifier;
 mod wire;
 
 pub use error::{KeyError, TokenError};
-pub use ids::{IdError, PassId, SaleId, Score, VisitorId};
+pub use ids::{Device, IdError, PassId, SaleId, Score, Taker, VisitorId};
 pub use keyring::{Keyring, KeyringFile};
 pub use pass::Pass;
 pub use place::Place;

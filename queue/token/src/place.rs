@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{ISSUER, Kind};
-use crate::{SaleId, Score, TokenError, VisitorId};
+use crate::{Device, SaleId, Score, TokenError, VisitorId};
 
 /// A visitor's spot in the line of a sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Place {
     pub visitor: VisitorId,
     /// The spot.
     pub score: Score,
+    /// Which of the visitor's devices it was signed for; only the latest may use it.
+    pub device: Device,
     /// When it was signed, in seconds of the Unix epoch.
     pub issued_at_s: u64,
     /// Until when it is taken, in seconds of the Unix epoch.
@@ -34,6 +36,9 @@ pub(crate) struct PlaceClaims {
     sub: VisitorId,
     sale: SaleId,
     scr: Score,
+    /// Absent for the first device, as in every place that was signed before places could move.
+    #[serde(default, skip_serializing_if = "Device::is_first")]
+    dev: Device,
     iat: u64,
     exp: u64,
 }
@@ -46,6 +51,7 @@ impl From<&Place> for PlaceClaims {
             sub: place.visitor,
             sale: place.sale.clone(),
             scr: place.score,
+            dev: place.device,
             iat: place.issued_at_s,
             exp: place.expires_at_s,
         }
@@ -56,13 +62,14 @@ impl TryFrom<PlaceClaims> for Place {
     type Error = TokenError;
 
     fn try_from(claims: PlaceClaims) -> Result<Self, TokenError> {
-        if claims.scr > Score::MAX {
+        if claims.scr > Score::MAX || claims.dev > Device::LAST {
             return Err(TokenError::Malformed("claims"));
         }
         Ok(Self {
             sale: claims.sale,
             visitor: claims.sub,
             score: claims.scr,
+            device: claims.dev,
             issued_at_s: claims.iat,
             expires_at_s: claims.exp,
         })

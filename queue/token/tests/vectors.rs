@@ -7,7 +7,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use queue_token::{Keyring, KeyringFile, Pass, PassId, PassVerifier, Place, SaleId, Score, TokenError, VisitorId};
+use queue_token::{
+    Device, Keyring, KeyringFile, Pass, PassId, PassVerifier, Place, SaleId, Score, TokenError, VisitorId,
+};
 use serde_json::{Value, json};
 
 const NOW_S: u64 = 1_800_000_000;
@@ -27,6 +29,7 @@ fn place() -> Place {
         sale: "demo".parse().unwrap(),
         visitor: VisitorId::from_bytes(*b"visitor-00000001"),
         score: Score::new(1_800_000_000_000_123).unwrap(),
+        device: Device::FIRST,
         issued_at_s: NOW_S,
         expires_at_s: NOW_S + 86_400,
     }
@@ -40,6 +43,11 @@ fn pass() -> Pass {
         issued_at_s: NOW_S,
         expires_at_s: NOW_S + 600,
     }
+}
+
+/// The same place on the visitor's second device.
+fn moved_place() -> Place {
+    Place { device: Device::new(1).unwrap(), ..place() }
 }
 
 /// Signs any header and claims with the vectors' own HMAC secret.
@@ -63,6 +71,7 @@ fn published_vectors_hold() {
         "keys": serde_json::from_str::<Value>(&file.to_json().unwrap()).unwrap(),
         "jwks": serde_json::from_str::<Value>(&ring.jwks_json(NOW_S)).unwrap(),
         "place": ring.sign_place(&place(), NOW_S).unwrap(),
+        "place_moved": ring.sign_place(&moved_place(), NOW_S).unwrap(),
         "pass": ring.sign_pass(&pass(), NOW_S).unwrap(),
     });
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors.json");
@@ -78,6 +87,8 @@ fn what_was_signed_is_read_back() {
     let (_, ring) = keyring();
     let token = ring.sign_place(&place(), NOW_S).unwrap();
     assert_eq!(ring.verify_place(&token, NOW_S), Ok(place()));
+    let token = ring.sign_place(&moved_place(), NOW_S).unwrap();
+    assert_eq!(ring.verify_place(&token, NOW_S), Ok(moved_place()));
     let token = ring.sign_pass(&pass(), NOW_S).unwrap();
     assert_eq!(ring.verify_pass(&token, NOW_S), Ok(pass()));
     let published = PassVerifier::from_jwks_json(&ring.jwks_json(NOW_S)).unwrap();
@@ -151,6 +162,9 @@ fn forged_headers_and_claims_are_refused() {
         ("iat", json!(null)),
         ("scr", json!(9_007_199_254_740_992u64)),
         ("scr", json!(-5)),
+        ("dev", json!(1024)),
+        ("dev", json!(-1)),
+        ("dev", json!("1")),
         ("aud", json!("usher-origin")),
         ("iss", json!("somebody")),
         ("sale", json!("Demo")),

@@ -30,8 +30,9 @@ pub(crate) struct Sale {
 }
 
 impl Sale {
-    /// The settings to create it with: shop page, holds and bookings of its event are guarded.
-    pub(crate) fn settings(&self, pace: Pace) -> String {
+    /// The settings to create it with: shop page, holds and bookings of its event are guarded; `governed` gives the
+    /// booking nodes a say on the rate.
+    pub(crate) fn settings(&self, pace: Pace, governed: bool) -> String {
         let event = &self.event;
         json!({
             "rate_per_min": pace.rate_per_min,
@@ -40,6 +41,7 @@ impl Sale {
             "pass_ttl_s": 600,
             "claim_window_s": 60,
             "state": "open",
+            "health_path": governed.then(|| format!("/admission/health?event={event}")),
             "paths": [
                 { "path": format!("/events/{event}") },
                 { "path": format!("/v1/events/{event}/holds"), "methods": ["POST"] },
@@ -163,7 +165,8 @@ mod tests {
     fn the_demo_has_one_sale_and_it_guards_page_holds_and_bookings() {
         let sales = sales(&Fixture::Demo).unwrap();
         assert_eq!(sales, [Sale { id: "demo".into(), event: "demo-arena".into() }]);
-        let settings: serde_json::Value = serde_json::from_str(&sales[0].settings(Pace::default())).unwrap();
+        let settings: serde_json::Value = serde_json::from_str(&sales[0].settings(Pace::default(), true)).unwrap();
+        assert_eq!(settings["health_path"], "/admission/health?event=demo-arena");
         assert_eq!(settings["paths"][0], json!({ "path": "/events/demo-arena" }));
         assert_eq!(settings["paths"][1]["path"], "/v1/events/demo-arena/holds");
         assert_eq!(settings["paths"][2]["methods"], json!(["POST"]));

@@ -108,6 +108,8 @@ pub struct StackOptions {
     pub fixture: Fixture,
     /// The pace of the fixture's sale.
     pub pace: Pace,
+    /// Whether the booking nodes have a say on the rate of the fixture's sale.
+    pub governed: bool,
     /// Settings beyond the defaults.
     pub settings: Vec<Setting>,
     /// Whether programs that are out of date are built first.
@@ -124,6 +126,7 @@ impl Default for StackOptions {
             dir: None,
             fixture: Fixture::Demo,
             pace: Pace::default(),
+            governed: false,
             settings: Vec::new(),
             build: true,
         }

@@ -159,7 +159,7 @@ pub(crate) fn create_sale(gateways: &[Server], secrets: &Secrets, sale: &Sale, o
     for (number, gateway) in gateways.iter().enumerate() {
         let control = loopback(gateway.ports.private);
         if number == 0 {
-            http::put(control, &path, token, &sale.settings(options.pace))?;
+            http::put(control, &path, token, &sale.settings(options.pace, options.governed))?;
         }
         let known = || match http::request("GET", control, &path, &[("Authorization", &http::bearer(token))], "") {
             Ok(http::Answer { status: 200, .. }) => Ok(()),

@@ -60,6 +60,7 @@ impl UpArguments {
             dir: self.dir.clone(),
             fixture: self.fixture.clone(),
             pace,
+            governed: true,
             settings: self.settings.clone(),
             build: !self.no_build,
         }

@@ -37,6 +37,9 @@ pub struct Config {
     /// Background jobs.
     #[serde(default)]
     pub jobs: Jobs,
+    /// The live map.
+    #[serde(default)]
+    pub live: Live,
 }
 
 /// How to reach Postgres.
@@ -76,13 +79,17 @@ pub struct Payments {
 pub struct Holds {
     /// How long a hold lives.
     pub ttl_s: u32,
+    /// How long a hold lives at most when it is extended, from its making.
+    pub max_life_s: u32,
     /// Most places one visitor may hold and have bought, per event.
     pub max_seats_per_visitor: u32,
+    /// Most live holds one visitor may have, per event.
+    pub max_holds_per_visitor: u32,
 }
 
 impl Default for Holds {
     fn default() -> Self {
-        Self { ttl_s: 600, max_seats_per_visitor: 10 }
+        Self { ttl_s: 600, max_life_s: 1200, max_seats_per_visitor: 10, max_holds_per_visitor: 10 }
     }
 }
 
@@ -101,6 +108,20 @@ pub struct Jobs {
 impl Default for Jobs {
     fn default() -> Self {
         Self { run: true, sweep_every_ms: 500, reconcile_every_ms: 1000 }
+    }
+}
+
+/// The live map.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Live {
+    /// Most viewers that follow events on this node at the same time; each needs a file descriptor.
+    pub max_viewers: u32,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { max_viewers: 15_000 }
     }
 }
 
@@ -164,7 +185,9 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         ensure!((1..=86_400).contains(&self.holds.ttl_s), "holds.ttl_s is 1 to 86400");
+        ensure!((1..=86_400).contains(&self.holds.max_life_s), "holds.max_life_s is 1 to 86400");
         ensure!((1..=1000).contains(&self.holds.max_seats_per_visitor), "holds.max_seats_per_visitor is 1 to 1000");
+        ensure!((1..=1000).contains(&self.holds.max_holds_per_visitor), "holds.max_holds_per_visitor is 1 to 1000");
         ensure!((2..=1000).contains(&self.database.max_connections), "database.max_connections is 2 to 1000");
         ensure!(self.database.acquire_timeout_ms > 0, "database.acquire_timeout_ms is above 0");
         ensure!(self.jobs.sweep_every_ms >= 10, "jobs.sweep_every_ms is at least 10");
@@ -230,7 +253,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 3), ("payments", 4), ("holds", 2), ("jobs", 3)];
+        let tables = [("database", 3), ("payments", 4), ("holds", 4), ("jobs", 3), ("live", 1)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }

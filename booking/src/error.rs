@@ -108,6 +108,20 @@ pub enum Refusal {
         /// How many more were asked for.
         wanted: u32,
     },
+    /// Seats picked by hand would leave single free ones beside them; nothing was held.
+    #[error("single seats would be left: {}", orphans.join(", "))]
+    LeavesSingle {
+        /// Which.
+        orphans: Vec<String>,
+    },
+    /// Too many live holds of one visitor.
+    #[error("a visitor may have {limit} live holds of this event")]
+    TooManyHolds {
+        /// How many are allowed.
+        limit: u32,
+        /// How many the visitor already has.
+        have: u32,
+    },
 }
 
 impl Refusal {
@@ -152,6 +166,38 @@ impl Error {
     /// A defect by itself.
     pub fn defect(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into(), source: None }
+    }
+
+    /// Whether what was sent to the database may have been done all the same: its answer was lost, or it said good-bye
+    /// instead of answering.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        let source = match self {
+            Self::Refused(_) => return false,
+            Self::Unavailable { source, .. } => Some(source),
+            Self::Internal { source, .. } => source.as_ref(),
+        };
+        let Some(source) = source else { return false };
+        match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Database(answer)) => answer.code().is_some_and(|code| code.starts_with("57P")),
+            Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            Some(_) => true,
+            None => source.is::<tokio::time::error::Elapsed>(),
+        }
+    }
+
+    /// The same for another caller who waited for the same.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
+            Self::Unavailable { what, source, retry } => {
+                Self::Unavailable { what, source: source.to_string().into(), retry: *retry }
+            }
+            Self::Internal { what, source } => {
+                Self::Internal { what: what.clone(), source: source.as_ref().map(|source| source.to_string().into()) }
+            }
+        }
     }
 
     /// Whether trying the whole transaction again may help at once.

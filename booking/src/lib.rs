@@ -21,6 +21,7 @@ pub mod events;
 pub mod feed;
 pub mod http;
 pub mod jobs;
+pub mod organiser;
 pub mod passes;
 pub mod payments;
 pub mod serve;

@@ -10,9 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config;
 use crate::services::Services;
-use crate::{http, jobs};
+use crate::{feed, http, jobs};
 
 /// How long requests and jobs may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -35,8 +34,6 @@ pub enum Role {
 /// When a secret cannot be read or an address cannot be listened on.
 pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
     let metrics = install_metrics()?;
-    // Read now, so that a node without it does not start.
-    config::read_secret(&services.config.organiser_token_file)?;
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let admin = listen(&services.config.admin_listen).await?;
     let public = match role {
@@ -46,6 +43,7 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
     if role == Role::Work || services.config.jobs.run {
         jobs::start(&services, &tracker, &stop);
     }
+    feed::start_bell(&services, &tracker, &stop)?;
     tracker.spawn(keep_up(metrics.clone(), services.clone(), stop.clone()));
     let keys = { (services.clone(), stop.clone()) };
     tracker.spawn(async move {

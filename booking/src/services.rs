@@ -6,10 +6,12 @@ use anyhow::Context;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
+use crate::app::writer::Writers;
 use crate::buyer::BuyerKeys;
 use crate::config::{self, Config};
 use crate::events::EventBook;
 use crate::feed::Feeds;
+use crate::organiser::OrganiserToken;
 use crate::passes::PassKeys;
 use crate::payments::{PaymentProvider, Sandbox};
 use crate::storage;
@@ -31,8 +33,12 @@ pub struct Inner {
     pub passes: PassKeys,
     /// Keys that buyer tokens and tickets are signed with.
     pub buyers: BuyerKeys,
+    /// Makes the holds.
+    pub writers: Writers,
     /// What is fixed about events, kept in memory.
     pub events: EventBook,
+    /// What opens the organisers' routes.
+    pub organisers: OrganiserToken,
     /// Live states of seats and areas.
     pub feeds: Feeds,
     /// What runs on when the request that began it goes away; a node that stops in order waits for it.
@@ -66,12 +72,15 @@ impl Services {
         let db = storage::open(&config.database)?;
         let client = client()?;
         let key = config::read_secret(&config.buyer_key_file)?;
+        let organiser = config::read_secret(&config.organiser_token_file)?;
         Ok(Self(Arc::new(Inner {
             buyers: BuyerKeys::from_hex(&key)?,
             provider,
             passes: PassKeys::new(config.pass_keys_urls.clone(), client),
+            writers: Writers::new(storage::open_for_writers(&config.database)?, &config.holds),
+            organisers: OrganiserToken::new(&organiser),
             events: EventBook::default(),
-            feeds: Feeds::default(),
+            feeds: Feeds::new(config.live.max_viewers),
             tasks: TaskTracker::new(),
             db,
             config,

@@ -1,13 +1,14 @@
 //! Goal: what viewers see is what is committed. Method: snapshots against holds; streams read from the wire,
-//! broken off and resumed.
+//! broken off and resumed; two nodes on one database.
+
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{GUARDED, OPEN, TestApp, hold_path};
+use crate::support::{GUARDED, OPEN, Options, TestApp, Told, Viewer, hold_path, until};
 
 async fn states(app: &TestApp, event: &str) -> (i64, Vec<u8>) {
     let snapshot = app.stranger().get(&format!("/v1/events/{event}/seats")).await.expect(200);
@@ -35,84 +36,87 @@ async fn a_snapshot_shows_ones_own_writes_at_once() {
     app.check().await;
 }
 
-/// Reads events of a stream until `enough` of them are `change` or `reset`.
-async fn read(
-    app: &TestApp,
-    event: &str,
-    last: Option<String>,
-    act: impl AsyncFnOnce(),
-    enough: usize,
-) -> Vec<(String, i64, Value)> {
-    let mut request = app.stranger().request(Method::GET, &format!("/v1/events/{event}/seats/stream"));
-    if let Some(last) = last {
-        request = request.header("last-event-id", last);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_is_known_is_not_sent_again() {
+    let app = TestApp::start().await;
+    let path = format!("/v1/events/{OPEN}/seats");
+    let first = app.stranger().get(&path).await;
+    let etag = first.header("etag").unwrap().to_owned();
+    assert_eq!((etag.as_str(), first.header("cache-control")), ("\"0\"", Some("no-cache")));
+    let again =
+        async || app.stranger().request(Method::GET, &path).header("if-none-match", &etag).send().await.unwrap();
+    assert_eq!(again().await.status(), 304);
+    app.stranger().hold_seats(OPEN, &["stalls-A-1"]).await;
+    let changed = again().await;
+    assert_eq!((changed.status().as_u16(), &changed.headers()["etag"]), (200, &"\"1\"".parse().unwrap()));
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_through_another_node_are_in_the_next_snapshot() {
+    let app = TestApp::start().await;
+    let other = app.second_node().await;
+    let mut viewer = Viewer::new(&app.client, OPEN);
+    for (round, seat) in ["stalls-A-1", "stalls-A-2", "stalls-A-3", "stalls-A-4"].iter().enumerate() {
+        app.stranger().hold_seats(OPEN, &[seat]).await;
+        viewer.load(&other).await;
+        assert_eq!((viewer.version, viewer.seats[round]), (i64::try_from(round).unwrap() + 1, 1));
     }
-    let response = request.send().await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut body = response.bytes_stream();
-    let (mut text, mut events) = (String::new(), Vec::new());
-    act().await;
-    let all = async {
-        while events.len() < enough {
-            text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
-            while let Some((one, rest)) = text.split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned())) {
-                text = rest;
-                let field = |name: &str| one.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                if let (Some(kind), Some(id), Some(data)) = (field("event:"), field("id:"), field("data:")) {
-                    events.push((kind.to_owned(), id.parse().unwrap(), serde_json::from_str(data).unwrap()));
-                }
+    app.check().await;
+}
+
+async fn within_5_s<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), what).await.expect("within 5 s")
+}
+
+/// Follows until a version is seen; what was told on the way.
+async fn see(viewer: &mut Viewer, version: i64) -> Vec<Told> {
+    let mut all = Vec::new();
+    within_5_s(async {
+        while viewer.version < version {
+            let told = viewer.next().await.unwrap();
+            if told.kind == "change" && viewer.apply(&told) {
+                all.push(told);
             }
         }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(5), all).await.expect("events within 5 s");
-    events
+    })
+    .await;
+    all
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_tells_what_changes_and_can_be_resumed() {
     let app = TestApp::start().await;
-    let act = async || {
-        app.stranger().hold_seats(OPEN, &["stalls-A-1"]).await;
-        let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-A-2"]).await;
-        buyer.delete(&hold_path(&hold)).await.expect(204);
-        app.stranger().hold(OPEN, json!({ "areas": [{ "area": "pit", "quantity": 2 }] })).await.expect(201);
-    };
-    let mut seen: Vec<(String, i64, Value)> = Vec::new();
-    while seen.last().is_none_or(|(_, version, _)| *version < 4) {
-        // Changes may come coalesced in one event or in several.
-        let last = seen.last().map(|(_, version, _)| version.to_string());
-        let first = last.is_none();
-        seen.extend(
-            read(
-                &app,
-                OPEN,
-                last,
-                async || {
-                    if first {
-                        act().await;
-                    }
-                },
-                1,
-            )
-            .await,
-        );
-    }
-    assert!(seen.iter().all(|(kind, version, data)| kind == "change" && data["version"] == *version));
-    let mut shown = std::collections::BTreeMap::new();
-    for pair in seen.iter().flat_map(|(_, _, data)| data["seats"].as_array().unwrap()) {
-        shown.insert(pair[0].as_i64().unwrap(), pair[1].as_i64().unwrap());
-    }
-    assert_eq!(shown.into_iter().collect::<Vec<_>>(), [(0, 1), (1, 0)]);
-    let area = seen.last().unwrap().2["areas"][0].clone();
-    assert_eq!(area, json!({ "area": "pit", "capacity": 40, "held": 2, "sold": 0 }));
+    let mut viewer = Viewer::new(&app.client, OPEN);
+    viewer.load(&app.url).await;
+    viewer.follow(&app.url, None).await;
+    app.stranger().hold_seats(OPEN, &["stalls-A-1"]).await;
+    let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-A-2"]).await;
+    buyer.delete(&hold_path(&hold)).await.expect(204);
+    app.stranger().hold(OPEN, json!({ "areas": [{ "area": "pit", "quantity": 2 }] })).await.expect(201);
+    see(&mut viewer, 4).await;
+    assert_eq!((&viewer.seats[..3], viewer.version), (&[1, 0, 0][..], 4));
+    let pit = json!({ "area": "pit", "capacity": 40, "held": 2, "sold": 0 });
+    assert_eq!(viewer.areas["pit"], pit);
 
-    // Resumed from the middle: what was missed, at once.
-    let missed = read(&app, OPEN, Some("1".to_owned()), async || {}, 1).await;
-    assert_eq!((missed[0].1, &missed[0].2["seats"]), (4, &json!([[1, 0]])));
+    // Resumed from the middle, here and on a node that saw nothing of it: what was missed, at once.
+    let other = app.second_node().await;
+    for node in [&app.url, &other] {
+        let mut late = Viewer::new(&app.client, OPEN);
+        (late.version, late.seats) = (1, vec![0; 62]);
+        late.seats[0] = 1;
+        late.follow(node, None).await;
+        see(&mut late, 4).await;
+        assert_eq!((&late.seats, &late.areas["pit"]), (&viewer.seats, &pit));
+    }
     // A version that nobody knows starts anew.
     for odd in ["99", "-1", "x"] {
-        let reset = read(&app, OPEN, Some(odd.to_owned()), async || {}, 1).await;
-        assert_eq!((reset[0].0.as_str(), reset[0].1), ("reset", 4), "{odd}");
+        viewer.follow(&app.url, Some(odd)).await;
+        let mut told = viewer.next().await.unwrap();
+        if told.kind == "hello" {
+            told = viewer.next().await.unwrap();
+        }
+        assert_eq!((told.kind.as_str(), told.version, told.data), ("reset", 4, json!({ "version": 4 })), "{odd}");
     }
     app.check().await;
 }
@@ -126,7 +130,51 @@ async fn the_first_frame_says_where_the_stream_begins() {
         let frame = request.send().await.unwrap().chunk().await.unwrap().unwrap();
         let frame = std::str::from_utf8(&frame).unwrap();
         assert!(frame.lines().any(|line| line.replace(' ', "") == format!("id:{id}")), "{frame}");
+        assert!(frame.lines().any(|line| line.starts_with("retry: ")), "{frame}");
     }
+    app.check().await;
+}
+
+/// The bell between nodes: without it a change would be seen by the poll, half a second late in the middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_another_node_and_of_the_sweeper_come_by_the_bell() {
+    let app = TestApp::with(Options { jobs: true, set: vec!["jobs.sweep_every_ms=20"], ..Options::default() }).await;
+    let other = app.second_node().await;
+    let mut viewer = Viewer::new(&app.client, OPEN);
+    viewer.load(&other).await;
+    viewer.follow(&other, None).await;
+    let mut delays = Vec::new();
+    for round in 1..=5 {
+        let seat = format!("stalls-C-{round}");
+        let (hold, _) = app.stranger().hold_seats(OPEN, &[&seat]).await;
+        let held = Instant::now();
+        see(&mut viewer, 3 * round - 2).await;
+        delays.push(held.elapsed());
+        crate::holds::lapse(&app, &hold).await;
+        let lapsed = Instant::now();
+        see(&mut viewer, 3 * round).await;
+        delays.push(lapsed.elapsed());
+    }
+    delays.sort();
+    assert!(delays[5] < Duration::from_millis(400), "{delays:?}");
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_beyond_the_limit_are_told_to_come_again() {
+    let app = TestApp::with(Options { set: vec!["live.max_viewers=2"], ..Options::default() }).await;
+    let follow = || app.stranger().request(Method::GET, &format!("/v1/events/{OPEN}/seats/stream")).send();
+    let (first, _second) = (follow().await.unwrap(), follow().await.unwrap());
+    let path = format!("/v1/events/{OPEN}/seats/stream");
+    let full = app.stranger().get(&path).await;
+    full.problem(503, "unavailable");
+    assert_eq!(full.header("retry-after"), Some("1"));
+    drop(first);
+    until("there is room again", || async {
+        let response = follow().await.unwrap();
+        (response.status() == 200).then_some(())
+    })
+    .await;
     app.check().await;
 }
 
@@ -155,19 +203,20 @@ async fn a_follower_misses_nothing_while_another_begins() {
         let query = "select version from event_version where event_id = $1";
         let last: i64 = sqlx::query_scalar(query).bind(OPEN).fetch_one(app.db()).await.unwrap();
         for (start, mut receiver) in followers {
-            let booking::feed::Start::At(from, None) = start else { panic!("{start:?}") };
+            let booking::feed::Start::At(from, missed_frames) = start else { panic!("{start:?}") };
+            assert!(missed_frames.is_empty());
             let expected = touched(&app, from).await;
             let (mut version, mut seen) = (from, std::collections::BTreeSet::new());
             while version < last {
-                let delta = receiver.recv().await.unwrap();
-                version = delta.version.max(version);
-                let document: Value = serde_json::from_str(&delta.json).unwrap();
+                let frame = within_5_s(receiver.recv()).await.unwrap();
+                version = frame.version.max(version);
+                let text = String::from_utf8(frame.bytes.to_vec()).unwrap();
+                let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+                let document: Value = serde_json::from_str(data).unwrap();
                 seen.extend(document["seats"].as_array().unwrap().iter().map(|pair| pair[0].as_i64().unwrap()));
             }
             missed += expected.iter().filter(|seat| !seen.contains(seat)).count();
         }
-        // The pump ends when nobody follows.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
     assert_eq!(missed, 0);
     app.check().await;

@@ -50,6 +50,7 @@ pub async fn cancel_booking(
         Box::pin(async move { cancel(conn, &request).await })
     })
     .await?;
+    services.feeds.changed(&request.event.event.id);
     if let Done::Fresh(view) = &done
         && let Some(payment) = view.payment.clone().filter(|_| view.state() == BookingState::Cancelled)
     {

@@ -173,8 +173,8 @@ async fn mark_in(conn: &mut PgConnection, key: &PaymentKey, mark: Mark) -> Resul
 /// The money of a sale cannot be had for good: the sale is undone in one transaction, and what is left of the
 /// authorisation is given back by the reconciler.
 async fn undo_sale(services: &Services, key: &PaymentKey) -> Result<(), Error> {
-    let key = key.clone();
-    in_tx(&services.db, move |conn| {
+    let (event, key) = (&key.event, key.clone());
+    let undone = in_tx(&services.db, move |conn| {
         let key = key.clone();
         Box::pin(async move {
             let Locked { hold, booking, payment } = locks::payment_with_booking(conn, &key).await?;
@@ -188,8 +188,10 @@ async fn undo_sale(services: &Services, key: &PaymentKey) -> Result<(), Error> {
             let payload = json!({ "event": key.event, "booking": booking.id });
             tickets::announce(conn, &key.event, booking.id, "booking.failed", payload).await
         })
-    })
-    .await
+    });
+    undone.await?;
+    services.feeds.changed(event);
+    Ok(())
 }
 
 /// Frees the places of a sale that ends, and takes its tickets out of use. Hold and booking are locked.

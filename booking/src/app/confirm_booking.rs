@@ -83,6 +83,7 @@ async fn begin_and_pay(
         Done::Paying(key) => return answer_of(&services, &request, &key, repeat).await,
     };
     let key = payment.key.clone();
+    services.feeds.changed(&key.event);
     attempt.get_or_init(|| key.clone());
     match pay(&services, *payment, request.token.clone(), repeat).await {
         Ok(Settled::Sold(view)) => return Ok(Done::Fresh(*view)),
@@ -180,6 +181,7 @@ async fn begin(
                 Entry::Go => {}
                 Entry::Replayed(answer) => return Ok(Ok(Done::Replayed(answer))),
                 Entry::Paying(payment) => return Ok(Ok(Done::Paying(payment))),
+                Entry::Held(_) => return Ok(Err(Refusal::KeyReused)),
             }
             let mut attempt = conn.begin().await?;
             match begin_in(&mut attempt, &services, &request).await {

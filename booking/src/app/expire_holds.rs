@@ -33,6 +33,9 @@ pub async fn expire_holds(services: &Services) -> Result<usize, Error> {
             match expire_batch(services, event.clone()).await {
                 Ok(swept) => {
                     expired += swept;
+                    if swept > 0 {
+                        services.feeds.changed(&event);
+                    }
                     if i64::try_from(swept).is_ok_and(|swept| swept < BATCH) {
                         break;
                     }

@@ -39,6 +39,8 @@ struct Description {
     sidecar: Option<PathBuf>,
     #[serde(default)]
     cancel_until_s: u32,
+    #[serde(default)]
+    leaves_no_single: bool,
     venue: String,
     venue_id: Option<String>,
     city: String,
@@ -201,6 +203,7 @@ fn assemble(
         sale: description.sale,
         currency: description.currency,
         cancel_until_s: description.cancel_until_s.into(),
+        leaves_no_single: description.leaves_no_single,
         fee: description.pricing.fee.into(),
         tax_bp: description.pricing.tax_bp.basis_points().into(),
         plan: seated.map(|seated| (hex(&Sha256::digest(&seated.document)), seated.document)),

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use booking_domain::HoldId;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::error::{Error, Refusal};
@@ -69,6 +70,8 @@ pub(crate) enum Entry {
     Go,
     Replayed(SavedAnswer),
     Paying(PaymentKey),
+    /// It made this hold, which is the answer.
+    Held(HoldId),
 }
 
 /// Takes the key inside a transaction, or finds what it was used for.
@@ -81,6 +84,7 @@ pub(crate) async fn enter(conn: &mut PgConnection, claim: &Claim) -> Result<Entr
         Known::Other => Err(Refusal::KeyReused.into()),
         Known::Answered(answer) => Ok(Entry::Replayed(answer)),
         Known::Paying(payment) => Ok(Entry::Paying(payment)),
+        Known::Held(hold) => Ok(Entry::Held(hold)),
     }
 }
 
@@ -104,6 +108,8 @@ where
                 Entry::Go => {}
                 Entry::Replayed(answer) => return Ok(Ok(Done::Replayed(answer))),
                 Entry::Paying(payment) => return Ok(Ok(Done::Paying(payment))),
+                // Requests for holds have their own way; no other request has such a key.
+                Entry::Held(_) => return Ok(Err(Refusal::KeyReused)),
             }
             let mut attempt = conn.begin().await?;
             let outcome = match work(&mut attempt).await {

@@ -1,7 +1,7 @@
 //! Letting a hold go before its time.
 
 use booking_domain::{BookingState, EventId, HoldId, HoldState, Owner, SeatState};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::error::{Error, Refusal};
 use crate::services::Services;
@@ -16,8 +16,15 @@ use crate::storage::{bookings, holds, seats};
 /// [`Refusal::NotFound`] also for another's hold; [`Refusal::Conflict`] while a payment runs and after the
 /// sale; that the database cannot be had.
 pub async fn release_hold(services: &Services, event: &EventId, hold: HoldId, owners: &[Owner]) -> Result<(), Error> {
+    release_in(&services.db, event, hold, owners).await?;
+    services.feeds.changed(event);
+    Ok(())
+}
+
+/// See [`release_hold`].
+pub(crate) async fn release_in(pool: &PgPool, event: &EventId, hold: HoldId, owners: &[Owner]) -> Result<(), Error> {
     let (event, owners) = (event.clone(), owners.to_vec());
-    in_tx(&services.db, move |conn| {
+    in_tx(pool, move |conn| {
         let (event, owners) = (event.clone(), owners.clone());
         Box::pin(async move { release(conn, &event, hold, &owners).await })
     })

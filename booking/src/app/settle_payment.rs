@@ -72,6 +72,7 @@ async fn settle_known(
     match known.status {
         ProviderStatus::Authorized | ProviderStatus::Captured if is_ours => {
             sell(services, key, &known).await?;
+            services.feeds.changed(&key.event);
             collect(services, key, &known).await?;
             conclude(services, key, repeat).await
         }
@@ -157,8 +158,8 @@ async fn give_back(
     repeat: Option<Once<BookingView>>,
 ) -> Result<Settled, Error> {
     let facts = services.events.get(&services.db, &key.event).await?;
-    let key = key.clone();
-    in_tx(&services.db, move |conn| {
+    let (event, key) = (&key.event, key.clone());
+    let settled = in_tx(&services.db, move |conn| {
         let (facts, key, repeat) = (facts.clone(), key.clone(), repeat.clone());
         let (known, refusal) = (known.clone(), refusal.clone());
         Box::pin(async move {
@@ -172,8 +173,10 @@ async fn give_back(
             keep(conn, repeat, &settled).await?;
             Ok(settled)
         })
-    })
-    .await
+    });
+    let settled = settled.await?;
+    services.feeds.changed(event);
+    Ok(settled)
 }
 
 async fn give_back_in(

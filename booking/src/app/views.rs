@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use booking_domain::best::Rung;
 use booking_domain::{
     BookingId, BookingState, Currency, EventId, Hold, HoldId, Line, Money, Owner, PaymentState, Total,
 };
@@ -56,6 +57,8 @@ pub struct HoldView {
     pub owner: Owner,
     /// Its stage at `now`, and when it lapses.
     pub hold: Hold,
+    /// How its seats were chosen; none when they were named.
+    pub rung: Option<Rung>,
     /// Its seats.
     pub seats: Vec<SeatLine>,
     /// Its places of areas.
@@ -170,6 +173,7 @@ pub fn hold_view(facts: &EventFacts, row: &HoldRow, seats: &[HeldSeat], areas: &
         id: row.id,
         owner: row.owner.clone(),
         hold: row.current(),
+        rung: row.rung,
         seats: seat_lines(facts, seats)?,
         areas: area_lines(facts.event.currency, areas),
         total: total_of(facts.event.currency, seats, areas)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::header::IF_NONE_MATCH;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -81,4 +82,11 @@ pub(super) fn finish<T>(done: Result<Done<T>, Error>, answer: &Answer<T>) -> Res
         }
         Done::Paying(_) => Ok(Error::from(Refusal::InFlight).into_response()),
     }
+}
+
+/// Whether the sender of a request knows the answer with this entity tag already.
+#[must_use]
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*")
 }

@@ -101,8 +101,21 @@ pub(super) struct HoldDocument {
     expires_in_s: i64,
     /// `active`, `pending` while a payment runs, `consumed` by a sale.
     state: &'static str,
+    /// How the seats were chosen, where the best were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best: Option<ChosenDocument>,
     /// Opens this hold and its booking for 30 days: `Authorization: Buyer TOKEN`.
     buyer: String,
+}
+
+/// How seats were chosen.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Chosen)]
+pub(super) struct ChosenDocument {
+    /// `together`; `orphan` when that leaves a single seat beside them; `split` in two groups; `apart`.
+    rung: &'static str,
+    /// Why, for a person.
+    reason: &'static str,
 }
 
 impl HoldDocument {
@@ -121,6 +134,7 @@ impl HoldDocument {
             expires_at: view.hold.expires_at,
             expires_in_s: view.hold.expires_at.duration_since(view.now).as_secs().max(0),
             state: view.hold.state.name(),
+            best: view.rung.map(|rung| ChosenDocument { rung: rung.name(), reason: rung.reason() }),
             buyer,
         }
     }

@@ -1,7 +1,7 @@
 //! The catalogue: events and their plans.
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -287,27 +287,4 @@ pub(super) async fn read(State(services): State<Services>, Ids(event): Ids<Event
     let facts = services.events.get(&services.db, &event).await?;
     let stock = services.feeds.of(&event).snapshot(&services.db).await?;
     Ok(answer::response(answer::json(StatusCode::OK, &EventDocument::new(&facts, &stock))))
-}
-
-/// Reads an event's seating plan, in the public pretix seating-plan format. It never changes.
-#[utoipa::path(get, path = "/v1/events/{event}/plan", tag = "catalogue",
-    params(("event" = String, Path), ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, description = "A seating plan", content_type = "application/json"), (status = 304),
-        (status = 404, body = ProblemDocument)))]
-pub(super) async fn plan(
-    State(services): State<Services>,
-    Ids(event): Ids<EventId>,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let facts = services.events.get(&services.db, &event).await?;
-    let (Some(seated), Some(digest)) = (&facts.seated, &facts.event.plan_digest) else {
-        return Err(Refusal::NotFound { what: "plan" }.into());
-    };
-    let etag = format!("\"{digest}\"");
-    let fixed = [(ETAG, etag.clone()), (CACHE_CONTROL, "public, max-age=86400, immutable".to_owned())];
-    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*") {
-        return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
-    }
-    Ok((fixed, [(CONTENT_TYPE, "application/json")], seated.document.clone()).into_response())
 }

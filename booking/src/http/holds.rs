@@ -13,12 +13,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer};
-use super::body::{Ids, Payload};
+use super::body::{Ids, OptionalPayload, Payload};
 use super::caller::{Caller, now_s};
 use super::cookies;
 use super::documents::HoldDocument;
 use super::problem::ProblemDocument;
 use super::request::RequestFacts;
+use crate::app::extend_hold::extend_hold;
 use crate::app::hold_seats::{HoldRequest, Wish, hold_seats};
 use crate::app::release_hold::release_hold;
 use crate::app::views::{self, HoldView};
@@ -59,6 +60,20 @@ pub(super) struct NewHoldBest {
     quantity: u32,
     /// Only in this price category.
     category: Option<String>,
+    /// Only seats that cost no more than this, in minor units.
+    max_price: Option<i64>,
+    /// At least one of them at an aisle.
+    #[serde(default)]
+    aisle: bool,
+    /// All of them reached without steps.
+    #[serde(default)]
+    step_free: bool,
+    /// So many of them are wheelchair places; the others sit beside these.
+    #[serde(default)]
+    accessible: u32,
+    /// Rather nothing than not beside each other.
+    #[serde(default)]
+    together: bool,
 }
 
 impl NewHold {
@@ -123,7 +138,12 @@ fn wish_for_best(best: NewHoldBest, event: &EventFacts) -> Result<Wish, Refusal>
     if best.category.as_ref().is_some_and(|category| !seated.seating.categories.contains(category)) {
         return Err(Refusal::invalid("/best/category", "the event has no such category"));
     }
-    Ok(Wish::Best(BestWish { quantity: best.quantity, category: best.category }))
+    if best.accessible > best.quantity {
+        return Err(Refusal::invalid("/best/accessible", "these are some of the seats, not more"));
+    }
+    let NewHoldBest { quantity, category, max_price, aisle, step_free, accessible, together } = best;
+    let affordable = max_price.map(|most| event.affordable(most));
+    Ok(Wish::Best(BestWish { quantity, category, affordable, aisle, step_free, accessible, together }))
 }
 
 /// Holds seats or places: all of them or none.
@@ -153,7 +173,8 @@ pub(super) async fn create(
         once.also = Some(holder.owner.as_str().to_owned());
     }
     let expired = caller.expire_beside(&holder.owner);
-    let done = hold_seats(&services, HoldRequest { event, owner: holder.owner, wish }, repeat).await;
+    let done =
+        hold_seats(&services, HoldRequest { event, owner: holder.owner, is_new: holder.is_new, wish }, repeat).await;
     let response = answer::finish(done, &answer)?;
     Ok((AppendHeaders(expired.into_iter().map(|line| (SET_COOKIE, line))), response).into_response())
 }
@@ -204,3 +225,33 @@ pub(super) async fn release(
     release_hold(&services, &event, hold, &caller.owners()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
+
+/// Gives a hold its time again; its holder only, once, and within the cap since its making.
+#[utoipa::path(post, path = "/v1/events/{event}/holds/{hold}/extend", tag = "holds",
+    params(("event" = String, Path), ("hold" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = HoldDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+pub(super) async fn extend(
+    State(services): State<Services>,
+    Ids((event, hold)): Ids<(EventId, HoldId)>,
+    caller: Caller,
+    request: RequestFacts,
+    headers: HeaderMap,
+    payload: OptionalPayload<Nothing>,
+) -> Result<Response, Error> {
+    let event = services.events.get(&services.db, &event).await?;
+    let shared = services.clone();
+    let answer: Answer<HoldView> = Arc::new(move |view: &HoldView| {
+        let token = shared.buyers.sign(&view.owner, u64::try_from(view.created_at.as_second()).unwrap_or(0));
+        answer::json(StatusCode::OK, &HoldDocument::new(view, token))
+    });
+    let repeat = answer::once(&headers, &caller.actor(), payload.0.hash, &request, &answer)?;
+    let done = extend_hold(&services, &event, hold, &caller.owners(), repeat).await;
+    answer::finish(done, &answer)
+}
+
+/// A body without members.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}

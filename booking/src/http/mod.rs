@@ -3,6 +3,7 @@
 //! Handlers parse, call a use case, and render. Everything malformed is refused here; whatever passes is
 //! valid further in.
 
+mod admission;
 mod answer;
 mod body;
 mod bookings;
@@ -12,17 +13,19 @@ mod documents;
 mod events;
 mod health;
 mod holds;
+mod organiser;
 mod payments;
+mod plan;
 mod problem;
 mod request;
 mod seats;
 mod shop;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -57,11 +60,13 @@ fn api() -> OpenApiRouter<Services> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(events::list))
         .routes(routes!(events::read))
-        .routes(routes!(events::plan))
+        .routes(routes!(plan::document))
+        .routes(routes!(plan::packed))
         .routes(routes!(seats::snapshot))
         .routes(routes!(seats::follow))
         .routes(routes!(holds::create))
         .routes(routes!(holds::read, holds::release))
+        .routes(routes!(holds::extend))
         .routes(routes!(bookings::create))
         .routes(routes!(bookings::read))
         .routes(routes!(bookings::confirm))
@@ -87,6 +92,11 @@ pub fn public(services: Services) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .merge(shop::router());
+    let measured = axum::middleware::from_fn_with_state(services.clone(), admission::measure);
+    let routes = routes
+        .route("/admission/health", get(admission::health))
+        .layer(measured)
+        .layer(Extension(admission::Meter::new()));
     finish(routes, services)
 }
 
@@ -97,7 +107,8 @@ pub fn admin(services: Services, metrics: PrometheusHandle) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/version", get(health::version))
-        .route("/metrics", get(render));
+        .route("/metrics", get(render))
+        .merge(organiser::router(services.clone()));
     finish(routes, services)
 }
 

@@ -140,6 +140,15 @@ impl Problem {
                 let problem = new(StatusCode::UNPROCESSABLE_ENTITY, "limit-exceeded", title);
                 problem.with("limit", *limit).with("have", *have).with("wanted", *wanted)
             }
+            Refusal::LeavesSingle { orphans } => {
+                new(StatusCode::CONFLICT, "leaves-single", "Single seats would be left")
+                    .with("orphans", orphans.clone())
+            }
+            Refusal::TooManyHolds { limit, have } => {
+                let title = "Too many holds of one visitor";
+                let problem = new(StatusCode::UNPROCESSABLE_ENTITY, "limit-exceeded", title);
+                problem.with("limit", *limit).with("have", *have)
+            }
         }
     }
 

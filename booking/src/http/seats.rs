@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use booking_domain::EventId;
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
@@ -22,40 +24,57 @@ use super::answer;
 use super::body::{Ids, Params, param};
 use super::problem::ProblemDocument;
 use crate::error::Error;
-use crate::feed::{AreaStock, Delta, Feed, Start};
+use crate::feed::{AreaStock, Feed, Followed, Frame, Kind, Snapshot, Start};
 use crate::services::Services;
 
-/// How often an idle stream says that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a browser whose stream broke off waits before it comes back: somewhere between these, in milliseconds, so
+/// that those who lost one node do not come to the next at the same moment.
+const RETRY_MS: std::ops::Range<u32> = 1000..5000;
 
 /// All states of an event at one version.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SeatsSnapshot)]
-pub(super) struct SnapshotDocument {
-    event: String,
+pub(super) struct SnapshotDocument<'a> {
+    event: &'a str,
     version: i64,
-    /// Base64 of two bits per seat in `seat_no` order: 0 free, 1 held, 2 pending, 3 sold; seat 0 in the lowest
-    /// bits of the first byte.
+    /// Base64 of two bits per seat in `seat_no` order: 0 free, 1 held, 2 pending, 3 sold or blocked; seat 0 in the
+    /// lowest bits of the first byte.
     seats: String,
     /// How many seats that is.
     seat_count: usize,
-    areas: Vec<AreaStock>,
+    areas: &'a [AreaStock],
 }
 
 /// Reads the states of all seats and areas.
-#[utoipa::path(get, path = "/v1/events/{event}/seats", tag = "seats", params(("event" = String, Path)),
-    responses((status = 200, body = SnapshotDocument), (status = 404, body = ProblemDocument)))]
-pub(super) async fn snapshot(State(services): State<Services>, Ids(event): Ids<EventId>) -> Result<Response, Error> {
+#[utoipa::path(get, path = "/v1/events/{event}/seats", tag = "seats",
+    params(("event" = String, Path), ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = SnapshotDocument<'static>), (status = 304),
+        (status = 404, body = ProblemDocument)))]
+pub(super) async fn snapshot(
+    State(services): State<Services>,
+    Ids(event): Ids<EventId>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     services.events.get(&services.db, &event).await?;
     let stock = services.feeds.of(&event).snapshot(&services.db).await?;
+    let etag = format!("\"{}\"", stock.version);
+    let fixed = [(ETAG, etag.as_str()), (CACHE_CONTROL, "no-cache")];
+    if answer::is_known(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
+    }
+    let bytes = stock.encoded(|stock| encode(&event, stock));
+    Ok((fixed, [(CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
+fn encode(event: &EventId, stock: &Snapshot) -> Bytes {
     let document = SnapshotDocument {
-        event: event.to_string(),
+        event: event.as_str(),
         version: stock.version,
         seats: STANDARD.encode(stock.seats.bytes()),
         seat_count: stock.seats.len(),
-        areas: stock.areas,
+        areas: &stock.areas,
     };
-    Ok(answer::response(answer::json(StatusCode::OK, &document)))
+    serde_json::to_vec(&document).expect("numbers and text always serialise").into()
 }
 
 /// Where to begin, for those who cannot send `Last-Event-ID`.
@@ -69,9 +88,11 @@ pub(super) struct StreamParams {
 /// Follows what changes: server-sent events `change` and `reset`, with the version as their id.
 #[utoipa::path(get, path = "/v1/events/{event}/seats/stream", tag = "seats",
     params(("event" = String, Path), StreamParams, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, description = "`change`: `{version, seats: [[seat_no, state]…], areas: […]}`; \
-        `reset`: the snapshot must be loaded again", content_type = "text/event-stream"),
-        (status = 404, body = ProblemDocument)))]
+    responses((status = 200, description = "`change`: `{version, seats: [[seat_no, state]…], areas: […]}`, with \
+        `prices_changed: true` when the event's prices must be read anew; a change whose version is not above that of \
+        the snapshot at hand is ignored. `reset`: the snapshot must be loaded again",
+        content_type = "text/event-stream"),
+        (status = 404, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn follow(
     State(services): State<Services>,
     Ids(event): Ids<EventId>,
@@ -85,59 +106,77 @@ pub(super) async fn follow(
         Some(last) => Some(last.trim().parse().ok().filter(|version| *version >= 0).unwrap_or(i64::MAX)),
         None => param::<i64>("since", params.since.as_deref(), "a version")?,
     };
+    let room = services.feeds.admit_viewer()?;
     let feed = services.feeds.of(&event);
-    let (start, receiver) = feed.follow(&services.db, after).await?;
-    let sse = Sse::new(events(feed, start, receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    Ok(([("cache-control", "no-store"), ("x-accel-buffering", "no")], sse).into_response())
+    let followed = feed.follow(&services.db, after).await?;
+    let headers = [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")];
+    Ok((headers, Body::from_stream(frames(Viewer::new(room, feed), followed))).into_response())
+}
+
+/// Somebody who follows, as long as it is there.
+struct Viewer {
+    _room: OwnedSemaphorePermit,
+    /// Keeps the feed alive.
+    _feed: Arc<Feed>,
+}
+
+impl Viewer {
+    fn new(room: OwnedSemaphorePermit, feed: Arc<Feed>) -> Self {
+        metrics::gauge!("usher_booking_viewers").increment(1.0);
+        Self { _room: room, _feed: feed }
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        metrics::gauge!("usher_booking_viewers").decrement(1.0);
+    }
 }
 
 struct Follower {
-    /// Keeps the feed alive as long as somebody follows.
-    _feed: Arc<Feed>,
-    receiver: broadcast::Receiver<Delta>,
-    ready: VecDeque<Event>,
+    _viewer: Viewer,
+    receiver: broadcast::Receiver<Frame>,
+    ready: VecDeque<Bytes>,
     version: i64,
 }
 
-fn events(
-    feed: Arc<Feed>,
-    start: Start,
-    receiver: broadcast::Receiver<Delta>,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    // The first frame has an id in any case, so that a stream that breaks off at once is resumed from there.
-    let hello = Event::default().comment("seats");
-    let (ready, version) = match start {
-        Start::At(version, None) => (VecDeque::from([hello.id(version.to_string())]), version),
-        Start::At(version, Some(missed)) => (VecDeque::from([hello, change(&missed)]), version),
-        Start::Reset(version) => (VecDeque::from([hello, reset(version)]), version),
+/// The bytes for one follower. They are asked for only when the connection can take them: who is slow falls behind in
+/// the feed's backlog, which is the same for all, and is then told to start anew.
+fn frames(viewer: Viewer, (start, receiver): Followed) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let (version, missed) = match start {
+        Start::At(version, missed) => (version, missed),
+        Start::Reset(version) => (version, vec![Frame::reset(version)]),
     };
-    let follower = Follower { _feed: feed, receiver, ready, version };
+    // The first frame has an id in any case, so that a stream that breaks off at once is resumed from there. Of missed
+    // frames each has its own.
+    let retry_ms = rand::random_range(RETRY_MS);
+    let id = if missed.is_empty() { format!("id: {version}\n") } else { String::new() };
+    let hello = Bytes::from(format!(": seats\nretry: {retry_ms}\n{id}\n"));
+    let ready = std::iter::once(hello).chain(missed.into_iter().map(|frame| frame.bytes)).collect();
+    let follower = Follower { _viewer: viewer, receiver, ready, version };
     stream::unfold(follower, |mut follower| async move {
+        if follower.ready.capacity() > 0 && follower.ready.is_empty() {
+            follower.ready = VecDeque::new();
+        }
         loop {
-            if let Some(event) = follower.ready.pop_front() {
-                return Some((Ok(event), follower));
+            if let Some(bytes) = follower.ready.pop_front() {
+                return Some((Ok(bytes), follower));
             }
             match follower.receiver.recv().await {
                 // What was told already, out of the past that was read at the start.
-                Ok(delta) if delta.version <= follower.version => {}
-                Ok(delta) => {
-                    follower.version = delta.version;
-                    follower.ready.push_back(change(&delta));
+                Ok(frame) if frame.kind == Kind::Change && frame.version <= follower.version => {}
+                Ok(frame) => {
+                    follower.version = frame.version.max(follower.version);
+                    return Some((Ok(frame.bytes), follower));
                 }
                 Err(RecvError::Lagged(_)) => {
-                    let version = follower.version;
-                    follower.ready.push_back(reset(version));
+                    metrics::counter!("usher_booking_viewers_reset_total").increment(1);
+                    // What is still in the backlog is older than the snapshot that the reset asks for.
+                    follower.receiver = follower.receiver.resubscribe();
+                    return Some((Ok(Frame::reset(follower.version).bytes), follower));
                 }
                 Err(RecvError::Closed) => return None,
             }
         }
     })
-}
-
-fn change(delta: &Delta) -> Event {
-    Event::default().event("change").id(delta.version.to_string()).data(&*delta.json)
-}
-
-fn reset(version: i64) -> Event {
-    Event::default().event("reset").id(version.to_string()).data(format!("{{\"version\":{version}}}"))
 }

@@ -1,9 +1,8 @@
 //! Rows of `area` and the states of `hold_area`. Counters change only under the lock of the area's row, and
 //! together with the `hold_area` rows that they count.
 
-use booking_domain::{AreaId, EventId, HoldId};
+use booking_domain::{EventId, HoldId};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::history::AreaChange;
 use crate::error::Error;
@@ -100,45 +99,28 @@ pub async fn all(conn: &mut PgConnection, event: &EventId) -> Result<Vec<AreaCou
     Ok(rows.fetch_all(conn).await?)
 }
 
-/// The oldest lapsed holds in an area whose row is locked, with what each has of it: no more than are needed
-/// for so many places, since each has at least one.
+/// Lets the places of a hold lapse later; locks their areas in order. Returns in how many areas it has places.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn lapsed(
+pub async fn prolong(
     conn: &mut PgConnection,
     event: &EventId,
-    area: &AreaId,
-    places: i32,
-) -> Result<Vec<(Uuid, i32)>, Error> {
-    let rows = sqlx::query!(
-        "select hold_id, quantity from hold_area
-         where event_id = $1 and area = $2 and state = 1 and expires_at <= clock_timestamp()
-         order by expires_at, hold_id limit $3",
+    hold: HoldId,
+    until: jiff::Timestamp,
+) -> Result<usize, Error> {
+    let names = super::holds::areas_of(conn, event, &[hold.get()]).await?;
+    if names.is_empty() {
+        return Ok(0);
+    }
+    lock(conn, event, &names).await?;
+    let done = sqlx::query!(
+        "update hold_area set expires_at = $3 where event_id = $1 and hold_id = $2 and state = 1",
         event.as_str(),
-        area.as_str(),
-        i64::from(places)
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.hold_id, row.quantity)).collect())
-}
-
-/// Stops counting the places of a lapsed hold in an area whose row is locked.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn reclaim(conn: &mut PgConnection, event: &EventId, area: &str, hold: Uuid) -> Result<(), Error> {
-    sqlx::query!(
-        "update hold_area set state = 0, expires_at = null
-         where event_id = $1 and area = $2 and hold_id = $3 and state = 1",
-        event.as_str(),
-        area,
-        hold
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+        hold.get(),
+        jiff_sqlx::ToSqlx::to_sqlx(until) as _
+    );
+    Ok(usize::try_from(done.execute(conn).await?.rows_affected()).unwrap_or(usize::MAX))
 }
 
 /// Moves so many places of a locked area from one count to another.

@@ -38,6 +38,8 @@ pub struct EventRow {
     pub ends_at: Option<Timestamp>,
     /// Until how long before the start buyers may cancel.
     pub cancel_until_s: i64,
+    /// Whether seats may not be picked such that a single free one is left beside them.
+    pub leaves_no_single: bool,
     /// Digest of its plan.
     pub plan_digest: Option<String>,
     /// Where everybody looks.
@@ -63,6 +65,7 @@ struct Stored {
     doors_at: Option<jiff_sqlx::Timestamp>,
     ends_at: Option<jiff_sqlx::Timestamp>,
     cancel_until_s: i64,
+    leaves_no_single: bool,
     plan_digest: Option<String>,
     focal_x: Option<f64>,
     focal_y: Option<f64>,
@@ -91,6 +94,7 @@ impl TryFrom<Stored> for EventRow {
             doors_at: row.doors_at.map(jiff_sqlx::Timestamp::to_jiff),
             ends_at: row.ends_at.map(jiff_sqlx::Timestamp::to_jiff),
             cancel_until_s: row.cancel_until_s,
+            leaves_no_single: row.leaves_no_single,
             plan_digest: row.plan_digest,
             focal_point: row.focal_x.zip(row.focal_y),
             seat_count: row.seat_count,
@@ -107,8 +111,8 @@ pub async fn event(conn: &mut PgConnection, id: &EventId) -> Result<Option<Event
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, plan_digest, focal_x, focal_y, seat_count,
-                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single, plan_digest, focal_x, focal_y,
+                  seat_count, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id) where event_id = $1"#,
         id.as_str()
     );
@@ -148,8 +152,8 @@ pub async fn events(pool: &PgPool, filter: &Filter) -> Result<Vec<EventRow>, Err
     let rows = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, plan_digest, focal_x, focal_y, seat_count,
-                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single, plan_digest, focal_x, focal_y,
+                  seat_count, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id)
            where not exists (select from unnest($1::text[]) as word where position(word in search) = 0)
              and ($2::text is null or lower(city) = lower($2))

@@ -26,6 +26,8 @@ pub enum Op {
     Sell,
     /// Sold → free.
     Cancel,
+    /// Held → held, for longer.
+    Extend,
 }
 
 impl Op {
@@ -38,6 +40,7 @@ impl Op {
             Self::Unpend => "unpend",
             Self::Sell => "sell",
             Self::Cancel => "cancel",
+            Self::Extend => "extend",
         }
     }
 
@@ -51,6 +54,7 @@ impl Op {
             Self::Unpend => (SeatState::Pending, SeatState::Held),
             Self::Sell => (SeatState::Pending, SeatState::Sold),
             Self::Cancel => (SeatState::Sold, SeatState::Free),
+            Self::Extend => (SeatState::Held, SeatState::Held),
         }
     }
 }
@@ -108,8 +112,8 @@ pub async fn apply(conn: &mut PgConnection, change: Change<'_>) -> Result<i64, E
                  and hold_id is not distinct from $8
                returning seat_no),
            written as (
-               insert into seat_event (event_id, version, op, state, seats, areas, hold_id, booking_id)
-               select $1, version, $9, $4, $2, $10, $11, $12 from bumped)
+               insert into seat_event (event_id, version, op, state, seats, areas, hold_id, booking_id, expires_at)
+               select $1, version, $9, $4, $2, $10, $11, $12, $7 from bumped)
            select (select version from bumped) as version, (select count(*) from moved) as "moved!""#,
         change.event.as_str(),
         change.seats,

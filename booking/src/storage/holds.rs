@@ -1,5 +1,6 @@
 //! Rows of `hold`, `hold_seat` and `hold_area`.
 
+use booking_domain::best::Rung;
 use booking_domain::{EventId, Hold, HoldId, HoldState, Owner};
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool};
@@ -47,6 +48,10 @@ pub struct HoldRow {
     pub owner: Owner,
     /// Its stage and expiry, as stored.
     pub hold: Hold,
+    /// When it lapsed before it was extended; none when it was not.
+    pub first_expires_at: Option<Timestamp>,
+    /// How its seats were chosen; none when they were named.
+    pub rung: Option<Rung>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The database's clock when it was read.
@@ -59,92 +64,14 @@ impl HoldRow {
     pub fn current(&self) -> Hold {
         self.hold.at(self.now)
     }
-}
 
-/// Writes a new active hold that lives `ttl_s`, with its places. The places themselves are changed by the
-/// caller.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn insert(
-    conn: &mut PgConnection,
-    event: &EventId,
-    id: HoldId,
-    owner: &Owner,
-    ttl_s: u32,
-) -> Result<HoldRow, Error> {
-    let row = sqlx::query!(
-        r#"with t as materialized (select clock_timestamp() as now)
-           insert into hold (event_id, hold_id, owner, state, expires_at, created_at)
-           select $1, $2, $3, 'active', now + make_interval(secs => $4), now from t
-           returning expires_at, created_at"#,
-        event.as_str(),
-        id.get(),
-        owner.as_str(),
-        f64::from(ttl_s)
-    )
-    .fetch_one(conn)
-    .await?;
-    let (expires_at, created_at) = (row.expires_at.to_jiff(), row.created_at.to_jiff());
-    let hold = Hold { state: HoldState::Active, expires_at };
-    Ok(HoldRow { id, owner: owner.clone(), hold, created_at, now: created_at })
-}
-
-/// Writes the seats of a new hold.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn insert_seats(
-    conn: &mut PgConnection,
-    event: &EventId,
-    id: HoldId,
-    seats: &[HeldSeat],
-) -> Result<(), Error> {
-    if seats.is_empty() {
-        return Ok(());
+    /// The hold as it was when it was made.
+    #[must_use]
+    pub fn as_made(self) -> Self {
+        let expires_at = self.first_expires_at.unwrap_or(self.hold.expires_at);
+        let hold = Hold { state: HoldState::Active, expires_at };
+        Self { hold, first_expires_at: None, now: self.created_at, ..self }
     }
-    let column = |of: fn(&HeldSeat) -> i64| seats.iter().map(of).collect::<Vec<i64>>();
-    sqlx::query!(
-        "insert into hold_seat (event_id, hold_id, seat_no, fee, tax, price)
-         select $1, $2, s.seat_no, s.fee, s.tax, s.price
-         from unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[]) as s (seat_no, fee, tax, price)",
-        event.as_str(),
-        id.get(),
-        &seats.iter().map(|seat| seat.seat_no).collect::<Vec<i32>>(),
-        &column(|seat| seat.price.fee),
-        &column(|seat| seat.price.tax),
-        &column(|seat| seat.price.price)
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Writes the places of areas of a new hold, counted as held.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn insert_area(
-    conn: &mut PgConnection,
-    event: &EventId,
-    row: &HoldRow,
-    held: &HeldArea,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "insert into hold_area (event_id, hold_id, area, quantity, state, expires_at, fee, tax, price)
-         values ($1, $2, $3, $4, 1, $5, $6, $7, $8)",
-        event.as_str(),
-        row.id.get(),
-        held.area,
-        held.quantity,
-        jiff_sqlx::ToSqlx::to_sqlx(row.hold.expires_at) as _,
-        held.price.fee,
-        held.price.tax,
-        held.price.price
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 struct Stored {
@@ -152,6 +79,8 @@ struct Stored {
     owner: String,
     state: String,
     expires_at: jiff_sqlx::Timestamp,
+    first_expires_at: Option<jiff_sqlx::Timestamp>,
+    chosen: Option<String>,
     created_at: jiff_sqlx::Timestamp,
     now: jiff_sqlx::Timestamp,
 }
@@ -164,6 +93,8 @@ impl TryFrom<Stored> for HoldRow {
             id: HoldId::new(row.hold_id),
             owner: row.owner.parse()?,
             hold: Hold { state: row.state.parse()?, expires_at: row.expires_at.to_jiff() },
+            rung: row.chosen.as_deref().and_then(Rung::from_name),
+            first_expires_at: row.first_expires_at.map(jiff_sqlx::Timestamp::to_jiff),
             created_at: row.created_at.to_jiff(),
             now: row.now.to_jiff(),
         })
@@ -177,7 +108,8 @@ impl TryFrom<Stored> for HoldRow {
 pub async fn find(conn: &mut PgConnection, event: &EventId, id: HoldId) -> Result<Option<HoldRow>, Error> {
     let row = sqlx::query_as!(
         Stored,
-        r#"select hold_id, owner, state, expires_at, created_at, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+        r#"select hold_id, owner, state, expires_at, first_expires_at, chosen, created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from hold where event_id = $1 and hold_id = $2"#,
         event.as_str(),
         id.get()
@@ -215,6 +147,31 @@ pub async fn set_state(conn: &mut PgConnection, event: &EventId, id: HoldId, sta
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Gives a hold whose row is locked its time again, within the cap since its making; never less than it had.
+/// Returns when it lapses.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn extend(
+    conn: &mut PgConnection,
+    event: &EventId,
+    id: HoldId,
+    ttl_s: u32,
+    cap_s: u32,
+) -> Result<Timestamp, Error> {
+    let until = sqlx::query_scalar!(
+        "update hold set first_expires_at = expires_at,
+             expires_at = greatest(expires_at, least(clock_timestamp() + make_interval(secs => $3),
+                                                     created_at + make_interval(secs => $4)))
+         where event_id = $1 and hold_id = $2 returning expires_at",
+        event.as_str(),
+        id.get(),
+        f64::from(ttl_s),
+        f64::from(cap_s)
+    );
+    Ok(until.fetch_one(conn).await?.to_jiff())
 }
 
 /// The seats of a hold, in order.

@@ -1,6 +1,6 @@
 //! Rows of `idempotency`: answers kept for repeated requests.
 
-use booking_domain::BookingId;
+use booking_domain::{BookingId, HoldId};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
@@ -40,6 +40,8 @@ pub enum Known {
     Answered(SavedAnswer),
     /// A confirmation that began this payment; its answer was not kept.
     Paying(PaymentKey),
+    /// Used to make this hold, of which the answer is written anew.
+    Held(HoldId),
 }
 
 /// Takes the key for this transaction; `false` when another transaction has it. A crash gives it back.
@@ -61,7 +63,7 @@ pub async fn try_lock(conn: &mut PgConnection, claim: &Claim) -> Result<bool, Er
 /// When the database cannot be had or holds an impossible row.
 pub async fn look_up(conn: &mut PgConnection, claim: &Claim) -> Result<Known, Error> {
     let row = sqlx::query!(
-        r#"select request_hash, event_id, booking_id, attempt, status,
+        r#"select request_hash, event_id, booking_id, attempt, hold_id, status,
                   headers as "headers: Json<Vec<(String, String)>>", body
            from idempotency where actor = $1 and key = $2"#,
         claim.actor,
@@ -76,6 +78,9 @@ pub async fn look_up(conn: &mut PgConnection, claim: &Claim) -> Result<Known, Er
     if let (Some(status), Some(headers), Some(body)) = (row.status, row.headers, row.body) {
         let status = u16::try_from(status).map_err(|e| Error::internal("idempotency.status is negative", e))?;
         return Ok(Known::Answered(SavedAnswer { status, headers: headers.0, body }));
+    }
+    if let Some(hold) = row.hold_id {
+        return Ok(Known::Held(HoldId::new(hold)));
     }
     match (row.event_id, row.booking_id, row.attempt) {
         (Some(event), Some(booking), Some(attempt)) => {
@@ -94,7 +99,7 @@ pub async fn keep(conn: &mut PgConnection, claim: &Claim, answer: &SavedAnswer) 
         "insert into idempotency (actor, key, request_hash, status, headers, body) values ($1, $2, $3, $4, $5, $6)
          on conflict (actor, key) do update
              set status = excluded.status, headers = excluded.headers, body = excluded.body
-             where idempotency.status is null",
+             where idempotency.status is null and idempotency.hold_id is null",
         claim.actor,
         claim.key,
         &claim.request_hash,

@@ -4,21 +4,27 @@
 //! Queries are checked at compile time against `.sqlx/`.
 //!
 //! **Lock order**, the same in every transaction, so that none can deadlock with another:
-//! advisory lock of the owner's limit → advisory lock of best-available → `hold` → `booking` → `payment` →
-//! `seat` by `seat_no` → `area` by name → `hold_area` → `event_version`. The last is bumped last, since it is
-//! the one row that all changes of an event share.
+//! advisory locks of owners' limits by their numbers → `hold` → `booking` → `payment` → `seat` by `seat_no` →
+//! `area` by the bytes of its name → `hold_area` → `event_version`. The last is bumped last, since it is the one
+//! row that all changes of an event share. Idempotency keys are tried, never waited for.
 
 pub mod areas;
+pub mod bell;
 pub mod bookings;
 pub mod catalogue;
+pub mod changes;
 pub mod history;
+pub mod hold_batch;
 pub mod holds;
 pub mod idempotency;
 pub mod import;
 pub mod limits;
 pub mod locks;
+pub mod mirror;
 pub mod payments;
 pub mod seats;
+pub mod stock;
+pub mod terms;
 pub mod tickets;
 pub mod tx;
 
@@ -33,6 +39,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::config::Database;
 use crate::error::Error;
 
+/// Connections of the holds writers of a node.
+const WRITERS: u32 = 8;
+
 /// The migrations, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -42,18 +51,16 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// # Errors
 /// When the URL is malformed.
 pub fn open(config: &Database) -> anyhow::Result<PgPool> {
-    let options = connect_options(config)?.options([
-        ("statement_timeout", "5000"),
-        ("lock_timeout", "2000"),
-        ("idle_in_transaction_session_timeout", "10000"),
-        ("jit", "off"),
-    ]);
-    Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-        // One round trip less per request; a broken connection shows itself at its first statement.
-        .test_before_acquire(false)
-        .connect_lazy_with(options))
+    Ok(serving(config).max_connections(config.max_connections).connect_lazy_with(serving_options(config)?))
+}
+
+/// Opens the pool of the holds writers of a serving node: they work when all other connections are taken. Each
+/// writer uses one for the time of a batch.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn open_for_writers(config: &Database) -> anyhow::Result<PgPool> {
+    Ok(serving(config).max_connections(WRITERS).connect_lazy_with(serving_options(config)?))
 }
 
 /// Opens a pool for imports and migrations: few connections, no time limits.
@@ -64,6 +71,22 @@ pub async fn open_for_administration(config: &Database) -> anyhow::Result<PgPool
     let options = connect_options(config)?;
     let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(10));
     pool.connect_with(options).await.context("connecting to the database")
+}
+
+fn serving(config: &Database) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        // One round trip less per request; a broken connection shows itself at its first statement.
+        .test_before_acquire(false)
+}
+
+fn serving_options(config: &Database) -> anyhow::Result<PgConnectOptions> {
+    Ok(connect_options(config)?.options([
+        ("statement_timeout", "5000"),
+        ("lock_timeout", "2000"),
+        ("idle_in_transaction_session_timeout", "10000"),
+        ("jit", "off"),
+    ]))
 }
 
 fn connect_options(config: &Database) -> anyhow::Result<PgConnectOptions> {

@@ -21,10 +21,13 @@ const RULES: &[(&str, &str)] = &[
              select e.event_id, seat_no, version, op, lag(op) over (partition by e.event_id, seat_no order by version) as before
              from seat_event e, unnest(seats) as seat_no)
          select * from steps where not case op
-             when 'hold' then before is null or before in ('release', 'expire', 'cancel')
-             when 'release' then before in ('hold', 'unpend')
-             when 'expire' then before in ('hold', 'unpend')
-             when 'pend' then before in ('hold', 'unpend')
+             when 'hold' then before is null or before in ('release', 'expire', 'cancel', 'unblock')
+             when 'block' then before is null or before in ('release', 'expire', 'cancel', 'unblock')
+             when 'unblock' then before = 'block'
+             when 'release' then before in ('hold', 'unpend', 'extend')
+             when 'expire' then before in ('hold', 'unpend', 'extend')
+             when 'pend' then before in ('hold', 'unpend', 'extend')
+             when 'extend' then before in ('hold', 'unpend', 'extend')
              when 'unpend' then before = 'pend'
              when 'sell' then before = 'pend'
              else before = 'sell' end",
@@ -40,7 +43,7 @@ const RULES: &[(&str, &str)] = &[
     (
         "a taken seat is in its hold's list",
         "select s.* from seat s left join hold_seat h using (event_id, hold_id, seat_no)
-         where s.state <> 0 and h.seat_no is null",
+         where s.state <> 0 and not s.blocked and h.seat_no is null",
     ),
     (
         "seats of a booking are in the state of the booking",

@@ -10,6 +10,8 @@ use super::TestApp;
 pub(crate) struct Fan<'a> {
     pub(super) app: &'a TestApp,
     pub(super) authorization: Option<String>,
+    /// Another node than the test's own.
+    pub(super) node: Option<String>,
 }
 
 /// An answer, read whole.
@@ -57,8 +59,14 @@ impl Answer {
 }
 
 impl<'a> Fan<'a> {
+    /// The same, asking another node.
+    pub(crate) fn at(self, node: &str) -> Self {
+        Self { node: Some(node.to_owned()), ..self }
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.app.client.request(method, format!("{}{path}", self.app.url));
+        let url = self.node.as_ref().unwrap_or(&self.app.url);
+        let request = self.app.client.request(method, format!("{url}{path}"));
         match &self.authorization {
             Some(value) => request.header("authorization", value),
             None => request,

@@ -3,6 +3,7 @@
 mod audit;
 mod fan;
 mod provider;
+mod viewer;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use fan::{Answer, Fan, hold_path, path_of, payment};
 pub(crate) use provider::{Faults, FaultyProvider};
+pub(crate) use viewer::{Told, Viewer};
 
 /// A seated event guarded by the sale `demo`: 62 seats, and the area `pit` of 40.
 pub(crate) const GUARDED: &str = "theatre";
@@ -130,8 +132,22 @@ impl TestApp {
         if options.jobs {
             jobs::start(&services, &jobs, &stop);
         }
+        booking::feed::start_bell(&services, &jobs, &stop).unwrap();
         let client = reqwest::Client::new();
         Self { services, url, client, psp, keyring, stop, jobs, _folder: folder }
+    }
+
+    /// A second node on the same database: its URL.
+    pub(crate) async fn second_node(&self) -> String {
+        let services = Services::new(self.services.config.clone()).unwrap();
+        booking::feed::start_bell(&services, &self.jobs, &self.stop).unwrap();
+        serve(&services, &self.stop).await
+    }
+
+    /// The operators' port: its URL.
+    pub(crate) async fn admin(&self) -> String {
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        listen(http::admin(self.services.clone(), metrics), &self.stop).await
     }
 
     pub(crate) fn db(&self) -> &PgPool {
@@ -141,17 +157,17 @@ impl TestApp {
     /// A fan with a live pass of the sale `demo`.
     pub(crate) fn fan(&self) -> Fan<'_> {
         let visitor = VisitorId::from_bytes(rand::random());
-        Fan { app: self, authorization: Some(format!("Pass {}", self.pass("demo", visitor, 600))) }
+        Fan { app: self, authorization: Some(format!("Pass {}", self.pass("demo", visitor, 600))), node: None }
     }
 
     /// Somebody without any token.
     pub(crate) fn stranger(&self) -> Fan<'_> {
-        Fan { app: self, authorization: None }
+        Fan { app: self, authorization: None, node: None }
     }
 
     /// Somebody with this `Authorization`.
     pub(crate) fn with_authorization(&self, value: String) -> Fan<'_> {
-        Fan { app: self, authorization: Some(value) }
+        Fan { app: self, authorization: Some(value), node: None }
     }
 
     pub(crate) fn pass(&self, sale: &str, visitor: VisitorId, life_s: i64) -> String {

@@ -71,6 +71,7 @@ fn moves(op: &str) -> Option<(i16, &'static [i16])> {
         "unpend" => (2, &[1, 0]),
         "sell" => (2, &[3]),
         "cancel" => (3, &[0]),
+        "extend" => (1, &[1]),
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@
 //! - [`check`]: what a plan must satisfy before it is imported, and [`Seating`], the flat
 //!   list of seats that a plan which satisfies it yields;
 //! - [`sidecar`]: what the format has no room for (prices, capacities, attributes);
+//! - [`packed`]: a plan for those who draw it;
 //! - [`generate`](mod@generate): plans of any size, for rehearsals and demonstrations.
 //!
 //! A seat's `seat_no` is its position in document order (zones, then rows, then seats),
@@ -13,6 +14,7 @@ pub mod check;
 pub mod format;
 pub mod generate;
 mod geometry;
+pub mod packed;
 mod seating;
 pub mod sidecar;
 mod unknown;

@@ -57,7 +57,7 @@ pub(super) fn wish(fields: &Fields, facts: &EventFacts, limit: u32) -> Result<Wi
     if facts.seated.is_none() || category.as_ref().is_some_and(|name| !known(name)) {
         return Err(Reason::Unknown);
     }
-    Ok(Wish::Best(BestWish { quantity, category }))
+    Ok(Wish::Best(BestWish { quantity, category, ..BestWish::default() }))
 }
 
 /// Name and address of the buyer, or the form with what is wrong with it.

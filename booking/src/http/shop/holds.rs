@@ -45,7 +45,7 @@ pub(super) async fn hold(
     let answers = Answers { services: services.clone(), facts: Arc::clone(&facts), wish: wish.clone() };
     let repeat = once(&fields, &holder, &event, answers.clone());
     let expired = caller.expire_beside(&holder.owner);
-    let request = HoldRequest { event: facts, owner: holder.owner, wish };
+    let request = HoldRequest { event: facts, owner: holder.owner, is_new: holder.is_new, wish };
     for _ in 0..LOOKS {
         match hold_seats(&services, request.clone(), repeat.clone()).await {
             Ok(Done::Fresh(view)) => return Ok(with_cookies(&expired, answers.held(&view))),
@@ -137,8 +137,8 @@ impl Answers {
                 let place = |name: &str| self.facts.categories.iter().position(|row| row.category == name);
                 Reason::NotTogether { wanted: *wanted, category: named.and_then(place) }
             }
-            Refusal::LimitExceeded { .. } => Reason::Limit,
-            Refusal::Invalid(_) => Reason::Unknown,
+            Refusal::LimitExceeded { .. } | Refusal::TooManyHolds { .. } => Reason::Limit,
+            Refusal::Invalid(_) | Refusal::LeavesSingle { .. } => Reason::Unknown,
             _ => return None,
         })
     }

@@ -1,0 +1,381 @@
+//! The task of one event: drain, decide, commit once, answer all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use booking_domain::{EventId, HoldId, Owner};
+use jiff::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgPool};
+use tokio::sync::mpsc;
+
+use super::mirror::Mirror;
+use super::plan::{self, MAX_REQUESTS, Plan, plan};
+use super::{Ask, Held, Outcome, Terms};
+use crate::app::release_hold;
+use crate::error::{Error, Refusal};
+use crate::events::{EventFacts, Seated};
+use crate::passes::chain;
+use crate::storage::hold_batch::{self, Batch, Committed, HoldOrder, Verdict};
+use crate::storage::mirror as table;
+
+/// Requests looked at in one round; a round commits at most one batch.
+const ROUND: usize = 2 * MAX_REQUESTS;
+/// Without anything to do for so long, the task ends.
+const IDLE: Duration = Duration::from_secs(60);
+/// History rows read at once; further behind than `MAX_BEHIND`, all seats are read anew.
+const CHUNK: i32 = 1000;
+const MAX_BEHIND: i64 = 5000;
+/// How long one call of the database may take, as seen from here; a little more than its own limit.
+const CALL: Duration = Duration::from_secs(7);
+/// A connection unused for so long is looked at before something is sent.
+const UNUSED: Duration = Duration::from_secs(1);
+/// How often a batch is tried after a deadlock, and chosen seats that another node took.
+const TRIES: u32 = 4;
+const CHOICES: u32 = 16;
+/// How often, with pauses, it is asked what became of a batch.
+const SETTLE_TRIES: u32 = 20;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// Holds whose fate could not be learnt, kept for later.
+const MAX_LOST: usize = 10_000;
+
+/// The writer of one event.
+pub(super) struct Writer {
+    event: EventId,
+    pool: PgPool,
+    terms: Terms,
+    queue: mpsc::Receiver<Ask>,
+    waiting: Vec<Ask>,
+    mirror: Option<Mirror>,
+    seated: Option<Arc<Seated>>,
+    /// Holds of batches whose fate is not known; their callers were told to come again.
+    lost: Vec<(HoldId, Owner)>,
+    /// When a connection was last seen to work.
+    used: Instant,
+}
+
+/// Why a batch has no answer.
+enum Failed {
+    /// Nothing was done.
+    Undone(Error),
+    /// The answer was lost on the way.
+    Unknown(Error),
+}
+
+impl Writer {
+    pub(super) fn new(facts: &EventFacts, pool: PgPool, terms: Terms, queue: mpsc::Receiver<Ask>) -> Self {
+        let (event, seated) = (facts.event.id.clone(), facts.seated.clone());
+        Self {
+            event,
+            pool,
+            terms,
+            queue,
+            waiting: Vec::new(),
+            mirror: None,
+            seated,
+            lost: Vec::new(),
+            used: Instant::now(),
+        }
+    }
+
+    /// Works until nobody asks any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.waiting.is_empty() {
+                match tokio::time::timeout(IDLE, self.queue.recv()).await {
+                    Ok(Some(ask)) => self.waiting.push(ask),
+                    Ok(None) => return,
+                    // What is sent until now is still served.
+                    Err(_) => {
+                        self.queue.close();
+                        continue;
+                    }
+                }
+            }
+            while self.waiting.len() < ROUND
+                && let Ok(ask) = self.queue.try_recv()
+            {
+                self.waiting.push(ask);
+            }
+            // Who went away while waiting gets nothing.
+            self.waiting.retain(|ask| !ask.reply.is_closed());
+            if !self.waiting.is_empty() {
+                self.round().await;
+            }
+        }
+    }
+
+    async fn round(&mut self) {
+        if let Err(error) = self.prepare().await {
+            let waiting = std::mem::take(&mut self.waiting);
+            return fail(waiting, &error);
+        }
+        let Some(mirror) = &mut self.mirror else { return };
+        let Plan { batch, rest } = plan(std::mem::take(&mut self.waiting), mirror);
+        if batch.is_empty() {
+            if let Err(error) = self.catch_up().await {
+                self.mirror = None;
+                return fail(rest, &error);
+            }
+        } else {
+            self.write(batch).await;
+        }
+        // The picture is newer than every ask by now: what cannot be had by it cannot be had.
+        for mut ask in rest {
+            match self.mirror.as_ref().map_or(Ok(()), |mirror| plan::choose(&mut ask, mirror)) {
+                Ok(()) => self.waiting.push(ask),
+                Err(Error::Refused(refusal)) => {
+                    metrics::counter!("usher_booking_holds_refused_from_memory_total").increment(1);
+                    let _ = ask.reply.send(Ok(Outcome::Refused(refusal)));
+                }
+                Err(error) => drop(ask.reply.send(Err(error))),
+            }
+        }
+    }
+
+    /// Settles what is open and sees to it that there is a mirror.
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.release_lost().await?;
+        if self.mirror.is_none() {
+            self.load().await?;
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<(), Error> {
+        let mut conn = self.connection().await?;
+        let read = bounded(table::read(&mut conn, &self.event)).await;
+        self.mirror = Some(Mirror::of(&kept(conn, read)?, self.seated.clone())?);
+        Ok(())
+    }
+
+    /// Brings the mirror to a version that was current after this was called.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        for _ in 0..=MAX_BEHIND / i64::from(CHUNK) {
+            let mut conn = self.connection().await?;
+            let Some(mirror) = &mut self.mirror else { break };
+            let read = bounded(table::changes(&mut conn, &self.event, mirror.version(), CHUNK)).await;
+            let changes = kept(conn, read)?;
+            if changes.version - mirror.version() > MAX_BEHIND {
+                break;
+            }
+            mirror.follow(&changes.entries)?;
+            if mirror.version() >= changes.version {
+                mirror.set_now(changes.now);
+                return Ok(());
+            }
+        }
+        self.load().await
+    }
+
+    /// A connection that works: one that the server closed while it lay unused shows here, before anything is sent.
+    async fn connection(&mut self) -> Result<PoolConnection<sqlx::Postgres>, Error> {
+        let mut stale = 0;
+        loop {
+            let mut conn = self.pool.acquire().await?;
+            if self.used.elapsed() < UNUSED {
+                return Ok(conn);
+            }
+            match bounded(async { Ok(conn.ping().await?) }).await {
+                Ok(()) => {
+                    self.used = Instant::now();
+                    return Ok(conn);
+                }
+                Err(error) if stale == self.pool.options().get_max_connections() => return Err(error),
+                Err(_) => stale += 1,
+            }
+            drop(conn.detach());
+        }
+    }
+
+    /// Commits a batch and answers it.
+    async fn write(&mut self, batch: Vec<Ask>) {
+        let began = Instant::now();
+        metrics::histogram!("usher_booking_hold_batch_requests").record(batch.len() as f64);
+        match self.commit(&batch).await {
+            Ok(committed) => {
+                metrics::histogram!("usher_booking_hold_batch_seconds").record(began.elapsed().as_secs_f64());
+                if let Err(error) = self.learn(&batch, &committed).await {
+                    tracing::warn!(event = %self.event, error = %chain(&error), "the seats are read anew");
+                    self.mirror = None;
+                }
+                self.answer(batch, committed);
+            }
+            // One of them may be what fails: alone it harms no other.
+            Err(Failed::Undone(Error::Internal { .. })) if batch.len() > 1 => {
+                for ask in batch {
+                    Box::pin(self.write(vec![ask])).await;
+                }
+            }
+            Err(Failed::Undone(error)) => {
+                self.mirror = None;
+                fail(batch, &error);
+            }
+            Err(Failed::Unknown(error)) => {
+                self.mirror = None;
+                self.settle(batch, &error).await;
+            }
+        }
+    }
+
+    async fn commit(&mut self, batch: &[Ask]) -> Result<Committed, Failed> {
+        let orders: Vec<&HoldOrder> = batch.iter().map(|ask| &ask.order).collect();
+        let event = self.event.clone();
+        let statement = Batch {
+            event: &event,
+            seen: self.mirror.as_ref().map_or(0, Mirror::version),
+            entries: CHUNK,
+            ttl_s: self.terms.ttl_s,
+            limits: self.terms.limits,
+            orders: &orders,
+        };
+        let mut tries = 1;
+        loop {
+            let mut conn = self.connection().await.map_err(Failed::Undone)?;
+            let done = bounded(hold_batch::commit(&mut conn, statement)).await;
+            match kept(conn, done) {
+                Ok(committed) => {
+                    self.used = Instant::now();
+                    return Ok(committed);
+                }
+                Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+                Err(error) if error.leaves_open() => return Err(Failed::Unknown(error)),
+                Err(error) => return Err(Failed::Undone(error)),
+            }
+        }
+    }
+
+    /// Takes what a batch did and found into the mirror.
+    async fn learn(&mut self, batch: &[Ask], committed: &Committed) -> Result<(), Error> {
+        let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        mirror.end_claims();
+        mirror.follow(&committed.before)?;
+        if mirror.version() != committed.base {
+            return self.catch_up().await;
+        }
+        mirror.set_now(committed.made_at);
+        for (ask, verdict) in batch.iter().zip(&committed.verdicts) {
+            if *verdict == Verdict::Won {
+                mirror.take(ask.order.seats.iter().map(|seat| seat.seat_no), committed.until)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, batch: Vec<Ask>, committed: Committed) {
+        let (made_at, until) = (committed.made_at, committed.until);
+        for (mut ask, verdict) in batch.into_iter().zip(committed.verdicts) {
+            let outcome = match verdict {
+                Verdict::Won => Outcome::Held(Box::new(Held { order: ask.order, made_at, until })),
+                Verdict::SeatsTaken(_) if ask.best.is_some() && ask.tries < CHOICES => {
+                    ask.tries += 1;
+                    self.waiting.push(ask);
+                    continue;
+                }
+                other => match refusal_of(other, &ask, self.terms) {
+                    Some(refusal) => Outcome::Refused(refusal),
+                    None => Outcome::KeyKnown,
+                },
+            };
+            // Who went away meanwhile has a hold that lapses.
+            let _ = ask.reply.send(Ok(outcome));
+        }
+    }
+
+    /// Answers a batch whose answer was lost by what the database has of it.
+    async fn settle(&mut self, batch: Vec<Ask>, error: &Error) {
+        tracing::warn!(event = %self.event, error = %chain(error), holds = batch.len(), "a batch has no answer");
+        metrics::counter!("usher_booking_hold_batches_unanswered_total").increment(1);
+        let ids: Vec<(HoldId, &Owner)> = batch.iter().map(|ask| (ask.order.id, &ask.order.owner)).collect();
+        match self.settled(&ids).await {
+            Ok(made) => {
+                for ask in batch {
+                    let outcome = match made.get(&ask.order.id) {
+                        Some((made_at, until)) => {
+                            Ok(Outcome::Held(Box::new(Held { order: ask.order, made_at: *made_at, until: *until })))
+                        }
+                        None => Err(error.again()),
+                    };
+                    let _ = ask.reply.send(outcome);
+                }
+            }
+            Err(still) => {
+                tracing::warn!(event = %self.event, error = %chain(&still), "it is looked after later");
+                let room = MAX_LOST.saturating_sub(self.lost.len());
+                self.lost.extend(batch.iter().take(room).map(|ask| (ask.order.id, ask.order.owner.clone())));
+                fail(batch, error);
+            }
+        }
+    }
+
+    async fn settled(&self, holds: &[(HoldId, &Owner)]) -> Result<HashMap<HoldId, (Timestamp, Timestamp)>, Error> {
+        let mut tries = 1;
+        loop {
+            match self.settle_once(holds).await {
+                Ok(made) => return Ok(made.into_iter().map(|(id, made_at, until)| (id, (made_at, until))).collect()),
+                Err(error) if tries == SETTLE_TRIES => return Err(error),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    async fn settle_once(&self, holds: &[(HoldId, &Owner)]) -> Result<Vec<(HoldId, Timestamp, Timestamp)>, Error> {
+        let mut conn = self.pool.acquire().await?;
+        let made = bounded(hold_batch::settle(&mut conn, &self.event, holds)).await;
+        kept(conn, made)
+    }
+
+    /// Releases holds that nobody was told of.
+    async fn release_lost(&mut self) -> Result<(), Error> {
+        while !self.lost.is_empty() {
+            let some: Vec<(HoldId, Owner)> = self.lost.iter().take(MAX_REQUESTS).cloned().collect();
+            let ids: Vec<(HoldId, &Owner)> = some.iter().map(|(id, owner)| (*id, owner)).collect();
+            for (id, ..) in self.settle_once(&ids).await? {
+                let owner = some.iter().find(|(lost, _)| *lost == id).map(|(_, owner)| owner.clone());
+                release_hold::release_in(&self.pool, &self.event, id, &Vec::from_iter(owner)).await?;
+            }
+            self.lost.drain(..some.len());
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the database no longer than it may take.
+async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(CALL, work)
+        .await
+        .unwrap_or_else(|late| Err(Error::Unavailable { what: "the database", source: late.into(), retry: false }))
+}
+
+/// Gives the connection back, or closes it when something may still run on it.
+fn kept<T>(conn: PoolConnection<sqlx::Postgres>, done: Result<T, Error>) -> Result<T, Error> {
+    if done.as_ref().is_err_and(Error::leaves_open) {
+        drop(conn.detach());
+    }
+    done
+}
+
+fn refusal_of(verdict: Verdict, ask: &Ask, terms: Terms) -> Option<Refusal> {
+    let wanted = u32::try_from(ask.order.places()).unwrap_or(u32::MAX);
+    Some(match verdict {
+        Verdict::Won | Verdict::KeyKnown => return None,
+        Verdict::SeatsTaken(_) if ask.best.is_some() => Refusal::NotEnough { area: None, wanted, available: None },
+        Verdict::SeatsTaken(seats) => plan::taken(&ask.facts, &seats),
+        Verdict::NotEnough { area, available } => {
+            let of_area = ask.order.areas.iter().find(|asked| asked.area == area.as_str());
+            let wanted = of_area.and_then(|asked| u32::try_from(asked.quantity).ok()).unwrap_or(wanted);
+            Refusal::NotEnough { area: Some(area.as_str().to_owned()), wanted, available: Some(available) }
+        }
+        Verdict::PlacesLimit { have } => Refusal::LimitExceeded { limit: terms.limits.places, have, wanted },
+        Verdict::HoldsLimit { have } => Refusal::TooManyHolds { limit: terms.limits.holds, have },
+        Verdict::KeyInUse => Refusal::InFlight,
+    })
+}
+
+fn fail(asks: Vec<Ask>, error: &Error) {
+    for ask in asks {
+        let _ = ask.reply.send(Err(error.again()));
+    }
+}

@@ -5,6 +5,8 @@
 
 # Flags for `stack`, as in `make demo FLAGS="--gateways 2"`.
 FLAGS ?=
+# Names of measurements and flags for `bench`.
+BENCH ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -29,8 +31,10 @@ test-long: setup ## the tests that take long, too
 	cargo build --workspace --bins
 	STACK_NO_BUILD=1 cargo test --workspace -- --include-ignored
 
-bench: setup ## measurements, peers beside ours
-	@echo "No measurement exists yet: each comes with the part that it measures."
+bench: ## measurements, peers beside ours; BENCH="NAME... --quick" for some, or a look
+	@sh tests/stack/setup.sh bench
+	cargo build --release -p gateway -p booking -p stack -p bench
+	@exec env STACK_NO_BUILD=1 RUST_LOG=warn target/release/bench $(BENCH)
 
 check: setup ## formatting, lints as errors, dependencies, paths named in documents
 	@sh tests/stack/setup.sh tools

@@ -1,0 +1,40 @@
+//! The measurements. Adding one: a file here, and a line in [`ALL`].
+
+use anyhow::Result;
+
+use crate::Effort;
+use crate::row::Row;
+
+mod admit_tick;
+mod far_poll_calls;
+mod flushall;
+mod gateway_memory;
+mod join;
+mod line_memory;
+mod pass;
+mod poll;
+
+/// A measurement.
+pub(crate) struct Measurement {
+    /// What it is called on the command line.
+    pub(crate) name: &'static str,
+    /// What it measures, in a few words.
+    pub(crate) what: &'static str,
+    /// Whether it takes minutes.
+    pub(crate) long: bool,
+    /// Measures.
+    pub(crate) run: fn(Effort) -> Result<Vec<Row>>,
+}
+
+/// All of them, in the order in which they run.
+#[rustfmt::skip]
+pub(crate) const ALL: &[Measurement] = &[
+    Measurement { name: "pass", what: "proxied requests with a valid pass, beside bare Pingora and nginx", long: false, run: pass::measure },
+    Measurement { name: "poll", what: "polls behind the horizon, beside nginx with a static body of that size", long: false, run: poll::measure },
+    Measurement { name: "join", what: "joins beside polls, and joins sustained", long: false, run: join::measure },
+    Measurement { name: "far-poll-calls", what: "Redis commands that a poll behind the horizon causes", long: false, run: far_poll_calls::measure },
+    Measurement { name: "line-memory", what: "Redis memory of a waiting visitor among a million", long: false, run: line_memory::measure },
+    Measurement { name: "admit", what: "the tick with a million waiting", long: false, run: admit_tick::measure },
+    Measurement { name: "gateway-memory", what: "gateway memory of a sale with a million waiting", long: false, run: gateway_memory::measure },
+    Measurement { name: "flushall", what: "a million waiting lose their Redis and go on asking", long: true, run: flushall::measure },
+];

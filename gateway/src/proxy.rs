@@ -389,9 +389,11 @@ async fn small_body(session: &mut Session) -> Option<Vec<u8>> {
 
 /// Writes an answer of our own; what is left of a refused body is read first, within bounds.
 async fn send(session: &mut Session, answer: Answer) -> Result<()> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-    for (name, value) in &answer.headers {
-        head.append_header(*name, HeaderValue::from_str(value).or_err(InternalError, "header value")?)?;
+    // Our names are no matter of case, so the library need not keep a second map of them.
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 3))?;
+    for (name, value) in answer.headers {
+        let value = HeaderValue::from_maybe_shared(Bytes::from(value)).or_err(InternalError, "header value")?;
+        head.append_header(name, value)?;
     }
     // RFC 9110 §8.6: a 204 says nothing about a length.
     if answer.status != 204 {

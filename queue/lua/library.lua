@@ -37,6 +37,9 @@ local EXPIRE_MAX = 1000
 local HORIZON_S = 90
 -- A horizon must have stood for this long before silence below it counts: whoever it covers was told to ask within it.
 local ASK_US = 5000000
+-- Longest interval between two polls, with its jitter, and then some: for so long after the rate was raised there may be
+-- visitors who are within the horizon only since then, and who do as they were told under the old rate.
+local SLOWEST_MS = 70000
 -- After a loss nobody is called for this long, so that those near the front, who ask at least this often, are back in
 -- the line before anybody is called; and for WHOLE_US every poll is presence, until the line is whole again: twice
 -- the longest poll interval.
@@ -172,6 +175,18 @@ end
 -- silence counts only for those who were asked a while before.
 local function reach(rate_milli)
   return math.max(100, math.ceil(rate_milli * HORIZON_S / 60000))
+end
+
+-- Below how many ranks silence may count. A raised rate widens the horizon at once, but whoever it newly covers was told
+-- under the old rate to ask within a thirtieth of the wait: position * 2 / rate, and 15 percent. So it widens here at the
+-- pace of those intervals, until the longest of them is over.
+local function asked_reach(rate_milli, rose_us, rose_from_milli, now_us)
+  local since_ms = math.floor((now_us - rose_us) / 1000)
+  if rose_us == 0 or since_ms < 0 or since_ms >= SLOWEST_MS then
+    return reach(rate_milli)
+  end
+  local heard = math.floor(rose_from_milli * math.max(0, since_ms - 3000) / 2400000)
+  return math.min(reach(rate_milli), math.max(reach(rose_from_milli), heard))
 end
 
 -- How many may be called now: bounded by the bucket, by the room and by CALL_MAX. A sale that the origin has stopped

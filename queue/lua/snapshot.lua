@@ -34,7 +34,7 @@ local function snapshot(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
     'departed', 'expired', 'rate_milli', 'gen', 'calm_until_us', 'whole_at_us', 'governed_milli', 'governed_seq',
-    'governed_us', 'governed_cause', 'governed_why', 'file_digest')
+    'governed_us', 'governed_cause', 'governed_why', 'file_digest', 'rose_us', 'rose_from_milli')
   if not f[1] then
     return { 'absent' }
   end
@@ -67,12 +67,12 @@ local function snapshot(keys, args)
       end
     end
     tail = table.concat(points, ',')
-    local ranks = reach(tonumber(f[9]))
-    horizon = 0
-    if waiting > ranks then
-      horizon = tonumber(redis.call('ZRANGE', k.line, ranks, ranks, 'WITHSCORES')[2])
+    local function score_at(rank, beyond)
+      return waiting > rank and tonumber(redis.call('ZRANGE', k.line, rank, rank, 'WITHSCORES')[2]) or beyond
     end
-    ask(k, horizon > 0 and horizon or tonumber(f[3]), now_us)
+    horizon = score_at(reach(tonumber(f[9])), 0)
+    local asked = asked_reach(tonumber(f[9]), tonumber(f[19] or '0'), tonumber(f[20] or '0'), now_us)
+    ask(k, score_at(asked, tonumber(f[3])), now_us)
     redis.call('SET', k.ranks, whole(now_us) .. ' ' .. whole(horizon) .. ' ' .. step .. ' ' .. head .. ' ' .. tail)
     forget(k.near, now_ms - 60 * PRESENCE_MS)
     forget(k.away, now_us - PLACE_LIFE_MS * 1000)

@@ -11,12 +11,12 @@ mod support;
 use std::ops::Range;
 
 use model::{Flaw, Model};
-use support::profiles::{CHANGES, CROWD, EVERYDAY, GOVERNED, LOSSES, MOVING, Profile, STORMY_CLOCK, TRICKLE};
+use support::profiles::{CHANGES, CROWD, EVERYDAY, GOVERNED, LOSSES, MOVING, Profile, RAISES, STORMY_CLOCK, TRICKLE};
 use support::run::{Events, Script, run};
 use support::shrink::{shrink, tell};
 use support::subject::{Modelled, Real};
 
-const SUITE: [(Profile, Range<u64>); 8] = [
+const SUITE: [(Profile, Range<u64>); 9] = [
     (EVERYDAY, 0..12),
     (TRICKLE, 100..110),
     (STORMY_CLOCK, 200..210),
@@ -25,6 +25,7 @@ const SUITE: [(Profile, Range<u64>); 8] = [
     (CHANGES, 500..506),
     (GOVERNED, 600..610),
     (MOVING, 700..712),
+    (RAISES, 800..806),
 ];
 
 const _: () = {
@@ -152,13 +153,18 @@ fn places_on_the_move_agree_with_the_model() {
     expect_events(&conform(7), &expected);
 }
 
+#[test]
+fn a_rate_that_is_raised_agrees_with_the_model() {
+    expect_events(&conform(8), &["opened", "called by a tick", "silent set aside"]);
+}
+
 /// Every flaw, put into the model, must show as a disagreement with a real Redis.
 #[test]
 fn every_flaw_is_noticed() {
     let (mut real, mut unnoticed) = (Real::start(), Vec::new());
     for flaw in Flaw::ALL {
         let mut flawed = Modelled::new(Model::with(flaw));
-        let profiles = [MOVING, EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES, GOVERNED];
+        let profiles = [MOVING, EVERYDAY, STORMY_CLOCK, LOSSES, TRICKLE, CHANGES, GOVERNED, RAISES];
         let noticed = (900..904)
             .flat_map(|seed| profiles.iter().map(move |profile| (seed, profile)))
             .find(|&(seed, profile)| run(&mut real, Some(&mut flawed), false, Script::fresh(profile, seed)).is_err());

@@ -72,6 +72,7 @@ fn every_broken_promise_is_named() {
             Flaw::ClaimTwiceProlongs,
             Flaw::OverTooLate,
             Flaw::SweepsTheUnasked,
+            Flaw::SweepsAfterARaise,
             Flaw::CallsAtOnceAfterLoss,
             Flaw::ForgetsTheOrigin,
             Flaw::TakesStaleSays,

@@ -12,6 +12,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use queue::{Clock, Line, LineError, LineOptions};
+use queue_token::SaleId;
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -20,6 +21,8 @@ use crate::file_sales::FileSales;
 use crate::govern::Governor;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
+use crate::line::in_flight::InFlight;
+use crate::line::room::SaleRoom;
 use crate::line::rooms::Rooms;
 
 /// Between two attempts to connect.
@@ -67,7 +70,8 @@ impl BackgroundService for Jobs {
         self.files.sync(&self.rooms).await;
         ready.notify_ready();
         tokio::select! {
-            () = self.look_repeatedly(&line) => {}
+            () = self.find_repeatedly(&line) => {}
+            () = self.look_repeatedly() => {}
             () = self.tick_repeatedly() => {}
             () = self.govern_repeatedly() => {}
             () = self.read_files_repeatedly() => {}
@@ -90,54 +94,65 @@ impl Jobs {
         }
     }
 
+    /// Looks at every sale once, before anybody is served.
     async fn look_at_all(&self, line: &Line) -> Result<(), LineError> {
-        let mut sales = line.sales().await?;
-        // Redis may have forgotten sales that we still know.
-        sales.extend(self.rooms.all().iter().map(|room| room.id.clone()));
-        sales.sort();
-        sales.dedup();
+        let sales = line.sales().await?;
         for (sale, looked) in sales.iter().zip(join_all(sales.iter().map(|sale| self.rooms.look(sale))).await) {
             match looked {
-                Ok(_) => {}
                 Err(error) if error.is_outage() => return Err(error),
-                // One sale that cannot be read must not keep all others closed.
-                Err(error) => tracing::error!(%sale, error = ?error, "a sale cannot be read"),
+                looked => told(sale, &looked),
             }
         }
         Ok(())
     }
 
-    async fn look_repeatedly(&self, line: &Line) {
+    /// Looks for sales that another gateway was told of.
+    async fn find_repeatedly(&self, line: &Line) {
         let mut times = interval(Duration::from_millis(self.config.line.snapshot_ms));
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
-            if let Err(error) = self.look_at_all(line).await {
-                // Rooms note their own failures; this is the list of sales.
-                tracing::debug!(%error, "could not refresh all sales");
+            match line.sales().await {
+                Ok(mut sales) => {
+                    sales.retain(|sale| self.rooms.get(sale).is_none());
+                    join_all(sales.iter().map(|sale| async { told(sale, &self.rooms.look(sale).await) })).await;
+                }
+                Err(error) => tracing::debug!(%error, "could not read the list of sales"),
+            }
+        }
+    }
+
+    /// Looks at every sale that is known, also at one that Redis may have forgotten.
+    async fn look_repeatedly(&self) {
+        let looks = InFlight::default();
+        let mut times = interval(Duration::from_millis(self.config.line.snapshot_ms));
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            for room in self.rooms.all() {
+                let Some(round) = looks.begin(&room.id) else { continue };
+                let rooms = self.rooms.clone();
+                tokio::spawn(async move {
+                    told(&room.id, &rooms.look(&room.id).await);
+                    drop(round);
+                });
             }
         }
     }
 
     async fn tick_repeatedly(&self) {
+        let ticks = InFlight::default();
         let mut times = interval(Duration::from_millis(self.config.line.tick_ms));
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
-            let rooms = self.rooms.all();
-            join_all(rooms.iter().map(|room| async {
-                match room.line().admit(&room.id, Clock::Server).await {
-                    Ok(tick) => {
-                        if tick.called > 0 {
-                            metrics::counter!("usher_gateway_called_total", "sale" => room.id.to_string())
-                                .increment(tick.called);
-                        }
-                    }
-                    Err(LineError::UnknownSale) => {}
-                    Err(error) => drop(room.note::<()>(Err(error))),
-                }
-            }))
-            .await;
+            for room in self.rooms.all() {
+                let Some(round) = ticks.begin(&room.id) else { continue };
+                tokio::spawn(async move {
+                    tick(&room).await;
+                    drop(round);
+                });
+            }
         }
     }
 
@@ -169,5 +184,24 @@ impl Jobs {
             }
             self.limits.sweep();
         }
+    }
+}
+
+/// Calls whoever's turn it is.
+async fn tick(room: &SaleRoom) {
+    match room.line().admit(&room.id, Clock::Server).await {
+        Ok(tick) if tick.called > 0 => {
+            metrics::counter!("usher_gateway_called_total", "sale" => room.id.to_string()).increment(tick.called);
+        }
+        Ok(_) | Err(LineError::UnknownSale) => {}
+        Err(error) => drop(room.note::<()>(Err(error))),
+    }
+}
+
+/// One sale that cannot be read must not keep all others closed; rooms note outages themselves.
+fn told(sale: &SaleId, looked: &Result<bool, LineError>) {
+    match looked {
+        Err(error) if !error.is_outage() => tracing::error!(%sale, error = ?error, "a sale cannot be read"),
+        _ => {}
     }
 }

@@ -5,10 +5,12 @@
 //! * [`view`] – what a snapshot means for fans: position, estimate, poll interval (pure)
 //! * [`estimate`] – how long the wait will be, learnt from how the line moved (pure); `probes` keep its range honest
 //! * [`batch`] – many requests, one call
+//! * [`in_flight`] – one round per sale at a time
 //! * [`jobs`] – connects, looks for sales, refreshes snapshots, ticks
 
 pub mod batch;
 pub mod estimate;
+pub mod in_flight;
 pub mod jobs;
 mod probes;
 pub mod room;

@@ -62,6 +62,8 @@ pub(crate) enum Flaw {
     ForgetsTheOrigin,
     /// Of several gateways that decide alike, each makes the change.
     TakesStaleSays,
+    /// Silence counts in all of a horizon that a raised rate has just widened.
+    SweepsAfterARaise,
     /// After a loss visitors are called before those at the front are back.
     CallsAtOnceAfterLoss,
     /// A device that its place has moved on from may still claim.
@@ -82,7 +84,7 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -106,6 +108,7 @@ impl Flaw {
         Self::OverTooLate,
         Self::SkipsARank,
         Self::SweepsTheUnasked,
+        Self::SweepsAfterARaise,
         Self::CallsAtOnceAfterLoss,
         Self::IgnoresTheOrigin,
         Self::CallsWhenStopped,

@@ -34,6 +34,8 @@ pub(crate) const PRESENCE_MS: u64 = 10_000;
 const TICK_MAX: usize = 1000;
 /// A horizon must have stood for this long before silence below it counts.
 const ASK_US: u64 = 5_000_000;
+/// For so long after the rate was raised, those whom the wider horizon covers may not have asked yet.
+const SLOWEST_MS: u64 = 70_000;
 /// After a loss nobody is called for this long.
 const CALM_US: u64 = 5_000_000;
 /// And for this long every poll is presence.
@@ -88,6 +90,8 @@ struct Sale {
     settings: Settings,
     opens_at_us: u64,
     asked: Asked,
+    /// When the rate was raised last, and from what.
+    rose: Option<(u64, u64)>,
     /// When it was created, or brought back after a loss.
     generation: u64,
     /// When it was brought back after a loss, if it was.
@@ -172,6 +176,11 @@ impl Model {
             Sale::new(settings.clone(), bucket, now_us, lost.then_some(now_us))
         });
         sale.version = version;
+        let before_milli = sale.settings.rate_milli();
+        if version > 1 && settings.rate_milli() > before_milli {
+            let rising = sale.rose.filter(|&(rose_us, _)| now_us < rose_us + SLOWEST_MS * 1000);
+            sale.rose = Some((now_us, rising.map_or(before_milli, |(_, from_milli)| from_milli.min(before_milli))));
+        }
         sale.settings = settings.clone();
         sale.opens_at_us = opens_at_us.unwrap_or(0);
         sale.bucket = bucket;
@@ -215,6 +224,7 @@ impl Sale {
             settings,
             opens_at_us: 0,
             asked: Asked { below: 0, next: 0, since_us: now_us },
+            rose: None,
             generation: now_us,
             lost_at_us,
             bucket,

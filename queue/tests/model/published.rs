@@ -3,7 +3,7 @@
 use queue::snapshot::{Numbers, Ranks, Snapshot};
 use queue_token::VisitorId;
 
-use super::{ASK_US, Asked, CALM_US, Flaw, PLACE_LIFE_MS, PRESENCE_MS, Sale, Spot, WHOLE_US, to_score};
+use super::{ASK_US, Asked, CALM_US, Flaw, PLACE_LIFE_MS, PRESENCE_MS, SLOWEST_MS, Sale, Spot, WHOLE_US, to_score};
 
 /// Ranks whose scores are published exactly.
 const HEAD: usize = 1000;
@@ -27,12 +27,17 @@ pub(crate) struct Published {
     step: usize,
 }
 
+fn reach(rate_milli: u64) -> usize {
+    usize::try_from((rate_milli * HORIZON_S).div_ceil(60_000)).expect("a small number").max(HORIZON_MIN)
+}
+
 impl Sale {
     pub(super) fn snapshot(&mut self, max_age_ms: u64, now_us: u64, flaw: Option<Flaw>) -> Snapshot {
         let still_good = |p: &Published| p.at_us <= now_us && now_us - p.at_us < max_age_ms * 1000;
         if !self.published.as_ref().is_some_and(still_good) {
             let published = self.publish(now_us, flaw);
-            self.ask(published.horizon.unwrap_or(self.last_score), now_us);
+            let asked = self.asked_reach(now_us, flaw);
+            self.ask(self.line.keys().nth(asked).copied().unwrap_or(self.last_score), now_us);
             self.published = Some(published);
             self.forget_what_is_old(now_us);
         }
@@ -71,8 +76,19 @@ impl Sale {
 
     /// How many ranks are within the horizon.
     pub(super) fn reach(&self) -> usize {
-        let within_reach = (self.settings.rate_milli() * HORIZON_S).div_ceil(60_000);
-        usize::try_from(within_reach).expect("a small number").max(HORIZON_MIN)
+        reach(self.settings.rate_milli())
+    }
+
+    /// Below how many ranks silence may count: a raised rate widens the horizon at once, this one at the pace at which
+    /// those it newly covers were told to ask.
+    fn asked_reach(&self, now_us: u64, flaw: Option<Flaw>) -> usize {
+        let Some((rose_us, from_milli)) = self.rose else { return self.reach() };
+        let Some(since_ms) = now_us.checked_sub(rose_us).map(|us| us / 1000) else { return self.reach() };
+        if since_ms >= SLOWEST_MS || flaw == Some(Flaw::SweepsAfterARaise) {
+            return self.reach();
+        }
+        let heard = usize::try_from(from_milli * since_ms.saturating_sub(3_000) / 2_400_000).expect("a small number");
+        self.reach().min(reach(from_milli).max(heard))
     }
 
     /// A horizon that has stood long enough is one below which everybody was asked.

@@ -86,6 +86,19 @@ pub(crate) const GOVERNED: Profile = Profile {
     ..EVERYDAY
 };
 
+/// A line longer than its horizon at a rate that is raised again and again.
+pub(crate) const RAISES: Profile = Profile {
+    name: "raises",
+    steps: 250,
+    rates_per_min: &[10.0, 20.0, 600.0, 1200.0],
+    bursts: &[Some(5), Some(50)],
+    max_inside: &[1000],
+    batch: 60,
+    waiting: 1500,
+    changes: 60,
+    ..EVERYDAY
+};
+
 /// A Redis that loses everything again and again.
 pub(crate) const LOSSES: Profile = Profile { name: "losses", losses: 25, ..EVERYDAY };
 

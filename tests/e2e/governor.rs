@@ -137,8 +137,12 @@ async fn a_sold_out_shop_calls_nobody_until_something_is_back() {
 async fn a_shop_that_freezes_stops_its_sale_and_gets_it_back_step_by_step() {
     let world = small_world(1).await;
     world.stack.booking(0).node().pause().unwrap();
-    let frozen = world.client.get(format!("{}/livez", world.ready().booking[0])).timeout(Duration::from_secs(1)).send();
-    assert!(frozen.await.is_err(), "the freeze did not bite");
+    // A thread that runs on another core may answer once more.
+    wait_for("the freeze bites", || async {
+        let asked = world.client.get(format!("{}/livez", world.ready().booking[0])).timeout(Duration::from_secs(1));
+        asked.send().await.is_err_and(|error| error.is_timeout())
+    })
+    .await;
     until_told(&world, "lounge", SILENT).await;
     let waiting = world.join("lounge").await;
     assert_eq!(waiting["state"], "waiting");
@@ -153,10 +157,11 @@ async fn a_shop_that_freezes_stops_its_sale_and_gets_it_back_step_by_step() {
     assert_eq!(factors[..3], [0.0, 0.1, 0.2]);
 }
 
-/// An origin that says what it is told to say.
+/// An origin that says what it is told to say, and fails whoever it is sent.
 struct Scripted {
     address: String,
     said: Arc<std::sync::Mutex<(u16, String)>>,
+    /// How often gateways asked how it is.
     asked: Arc<AtomicUsize>,
 }
 
@@ -174,8 +179,11 @@ impl Scripted {
                 tokio::spawn(async move {
                     let mut head = [0; 4096];
                     while let Ok(1..) = stream.read(&mut head).await {
-                        counting.fetch_add(1, Ordering::Relaxed);
-                        let (status, body) = telling.lock().unwrap().clone();
+                        counting.fetch_add(usize::from(head.starts_with(b"GET /how")), Ordering::Relaxed);
+                        let (status, body) = match head.starts_with(b"GET /e2e/") {
+                            true => (500, String::new()),
+                            false => telling.lock().unwrap().clone(),
+                        };
                         let length = body.len();
                         let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\n\r\n{body}");
                         if stream.write_all(answer.as_bytes()).await.is_err() {
@@ -224,4 +232,21 @@ async fn a_slow_or_failing_origin_lowers_the_rate() {
     let told = log(&world, "scripted").await;
     let factors: Vec<f64> = told.iter().map(|(factor, _)| *factor).collect();
     assert_eq!(factors, [0.7, 0.35, 0.0, 1.0], "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_fails_its_fans_lowers_the_rate() {
+    let origin = Scripted::start().await;
+    let settings = vec![Setting::Gateway(format!("upstreams=[\"{}\"]", origin.address))];
+    let options = StackOptions { fixture: Fixture::Empty, settings, ..StackOptions::default() };
+    let world = tokio::task::spawn_blocking(move || World::start(&options)).await.unwrap();
+    world.create_sale("failing", json!({"health_path": "/how"})).await;
+    let fan = world.enter("failing").await;
+    wait_for("the origin is asked", || async { origin.asked.load(Ordering::Relaxed) > 2 }).await;
+    // It says that it is well; the gateway sees what becomes of the fans.
+    for _ in 0..30 {
+        let answer = world.get("/e2e/failing").header("authorization", format!("Pass {}", fan.pass)).send().await;
+        assert_eq!(answer.unwrap().status(), 500, "the origin's own answer");
+    }
+    until_told(&world, "failing", "Down to 70 % of the rate: 100 % of the shop's answers are failures.").await;
 }

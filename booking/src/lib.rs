@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Invariants:
-//! * Postgres is the truth; what is kept in memory never changes ([`events`]) or is brought up to date before
+//! * Postgres is the truth; what is kept in memory hardly changes ([`events`]) or is brought up to date before
 //!   it is shown ([`feed`]).
 //! * Every change of seats and areas bumps the event's version and is in the history, in the same transaction.
 //! * Transactions are opened by `storage::tx` alone, in the lock order that `storage` names.
@@ -23,6 +23,7 @@ pub mod http;
 pub mod jobs;
 pub mod organiser;
 pub mod passes;
+pub mod patience;
 pub mod payments;
 pub mod serve;
 pub mod services;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::patience::Patient;
 use crate::services::Services;
 use crate::{feed, http, jobs};
 
@@ -77,11 +77,7 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
-    // Without TCP_NODELAY every small streamed write waits for the peer's delayed acknowledgement.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let served = axum::serve(Patient(listener), routes).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "serving ended");
     }

@@ -184,7 +184,7 @@ async fn a_repeated_confirmation_of_a_late_voided_payment_paid_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_goes_away_still_pays() {
     // No jobs: nobody else would finish it.
-    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::default()), jobs: false };
+    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::default()), jobs: false, ..Options::default() };
     let app = TestApp::with(options).await;
     let (booking, buyer) = booked(&app, "stalls-C-1").await;
     let busy = locking(&app, "select 1 from booking for update").await;

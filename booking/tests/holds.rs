@@ -143,7 +143,7 @@ async fn a_hundred_fans_race_for_fifty_places() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn best_never_races_itself() {
     let app = TestApp::start().await;
-    let best = |quantity: u32| json!({ "best": { "quantity": quantity, "category": "Stalls" } });
+    let best = |quantity: u32| json!({ "best": { "quantity": quantity, "category": "Stalls", "together": true } });
     // Rows C and D have 10 and 11 seats: each gives two threes and more.
     let answers = join_all((0..8).map(|_| {
         let fan = app.fan();
@@ -204,7 +204,8 @@ async fn a_lapsed_hold_is_free_for_the_next_taker_at_once() {
 /// history.
 pub(crate) async fn lapse(app: &TestApp, hold: &Value) {
     let id: uuid::Uuid = hold["hold"].as_str().unwrap().parse().unwrap();
-    let mut tx = app.db().begin().await.unwrap();
+    let mut conn = app.db().acquire().await.unwrap();
+    let mut tx = sqlx::Connection::begin(&mut *conn).await.unwrap();
     for table in ["hold", "seat", "hold_area"] {
         let query = format!(
             "update {table} set expires_at = clock_timestamp() - interval '1 ms' where hold_id = $1 and expires_at is not null"

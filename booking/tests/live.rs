@@ -160,6 +160,42 @@ async fn changes_of_another_node_and_of_the_sweeper_come_by_the_bell() {
     app.check().await;
 }
 
+/// The bell's connections are cut: what was missed is found, and the bell is heard again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bell_comes_back_after_its_connections_were_lost() {
+    let app = TestApp::with(Options::default()).await;
+    let other = app.second_node().await;
+    let mut viewer = Viewer::new(&app.client, OPEN);
+    viewer.load(&other).await;
+    viewer.follow(&other, None).await;
+    app.stranger().hold_seats(OPEN, &["stalls-B-1"]).await;
+    see(&mut viewer, 1).await;
+    let bells = "from pg_stat_activity where datname = current_database() and application_name = 'usher-booking-bell'";
+    let cut = format!("select count(pg_terminate_backend(pid)) {bells}");
+    let cut: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(cut)).fetch_one(app.db()).await.unwrap();
+    assert!(cut >= 2, "{cut} connections were cut");
+    app.stranger().hold_seats(OPEN, &["stalls-B-2"]).await;
+    see(&mut viewer, 2).await;
+    // Both nodes listen again; then delays are those of the bell, not of the poll.
+    until("two listen", || async {
+        let listening = format!("select count(*) {bells} and query ilike 'listen%'");
+        let listening: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(listening)).fetch_one(app.db()).await.unwrap();
+        (listening >= 2).then_some(())
+    })
+    .await;
+    let mut delays = Vec::new();
+    for round in 3..=9 {
+        let seat = format!("stalls-B-{round}");
+        app.stranger().hold_seats(OPEN, &[&seat]).await;
+        let held = Instant::now();
+        see(&mut viewer, round).await;
+        delays.push(held.elapsed());
+    }
+    delays.sort();
+    assert!(delays[3] < Duration::from_millis(400), "{delays:?}");
+    app.check().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn viewers_beyond_the_limit_are_told_to_come_again() {
     let app = TestApp::with(Options { set: vec!["live.max_viewers=2"], ..Options::default() }).await;

@@ -14,7 +14,7 @@ pub(crate) const SHORT: [&str; 3] =
 
 pub(crate) async fn faulty() -> (TestApp, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
-    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::clone(&faults)), jobs: true };
+    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::clone(&faults)), jobs: true, ..Options::default() };
     (TestApp::with(options).await, faults)
 }
 
@@ -162,7 +162,7 @@ async fn money_that_turns_up_late_goes_back() {
 async fn what_a_dead_node_began_another_finishes() {
     // A node whose payment task dies right after the authorisation: its answer is lost and it runs no jobs.
     let faults = Arc::new(Faults::default());
-    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::clone(&faults)), jobs: false };
+    let options = Options { set: SHORT.to_vec(), faults: Some(Arc::clone(&faults)), jobs: false, ..Options::default() };
     let app = TestApp::with(options).await;
     let (booking, buyer) = booked(&app, "stalls-C-1").await;
     faults.lose_authorise_answers.store(true, Ordering::SeqCst);

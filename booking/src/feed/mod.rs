@@ -32,7 +32,7 @@ use bell::Bell;
 use keeper::{Keeper, Request};
 
 /// Frames that may wait for a slow follower before it is told to start anew.
-const BACKLOG: usize = 32;
+pub const BACKLOG: usize = 32;
 /// Those who may wait for a keeper's answer.
 const WAITING: usize = 8192;
 /// Most events with a feed; beyond it those that nobody uses are dropped.

@@ -180,3 +180,40 @@ fn frames(viewer: Viewer, (start, receiver): Followed) -> impl Stream<Item = Res
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+    use crate::feed::{BACKLOG, Feeds};
+
+    fn change(version: i64) -> Frame {
+        Frame { version, kind: Kind::Change, bytes: version.to_string().into() }
+    }
+
+    #[tokio::test]
+    async fn who_is_too_slow_is_told_to_start_anew_and_goes_on_from_there() {
+        let feeds = Feeds::new(1);
+        let viewer = || Viewer::new(feeds.admit_viewer().unwrap(), feeds.of(&"e".parse().unwrap()));
+        let (sender, receiver) = broadcast::channel(BACKLOG);
+        let follower = frames(viewer(), (Start::At(2, vec![change(2)]), receiver));
+        let mut follower = std::pin::pin!(follower.map(|bytes| String::from_utf8(bytes.unwrap().to_vec()).unwrap()));
+        assert!(follower.next().await.unwrap().starts_with(": seats\nretry: "));
+        assert_eq!(follower.next().await.unwrap(), "2");
+        // What was in the past already is not told twice.
+        for version in 2..5 {
+            sender.send(change(version)).unwrap();
+        }
+        assert_eq!((follower.next().await.unwrap(), follower.next().await.unwrap()), ("3".into(), "4".into()));
+        for version in 5..i64::try_from(5 + 2 * BACKLOG).unwrap() {
+            sender.send(change(version)).unwrap();
+        }
+        let reset = follower.next().await.unwrap();
+        assert!(reset.starts_with("event: reset\nid: 4\n"), "{reset}");
+        sender.send(change(1000)).unwrap();
+        assert_eq!(follower.next().await.unwrap(), "1000", "what was missed is not sent after the reset");
+        drop(sender);
+        assert_eq!(follower.next().await, None);
+    }
+}

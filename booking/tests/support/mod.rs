@@ -4,6 +4,7 @@ mod audit;
 mod fan;
 mod provider;
 mod viewer;
+mod wire;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use fan::{Answer, Fan, hold_path, path_of, payment};
 pub(crate) use provider::{Faults, FaultyProvider};
 pub(crate) use viewer::{Told, Viewer};
+pub(crate) use wire::Wire;
 
 /// A seated event guarded by the sale `demo`: 62 seats, and the area `pit` of 40.
 pub(crate) const GUARDED: &str = "theatre";
@@ -57,6 +59,11 @@ fn postgres() -> &'static Postgres {
         });
         server
     })
+}
+
+/// The database's own client.
+pub(crate) fn psql() -> std::path::PathBuf {
+    postgres().bin().join("psql")
 }
 
 async fn import(pool: &PgPool, event: &str) {
@@ -94,6 +101,7 @@ pub(crate) struct TestApp {
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     pub(crate) psp: String,
+    database: String,
     keyring: Arc<Keyring>,
     stop: CancellationToken,
     jobs: TaskTracker,
@@ -109,6 +117,8 @@ pub(crate) struct Options {
     pub(crate) faults: Option<Arc<Faults>>,
     /// Whether the jobs run.
     pub(crate) jobs: bool,
+    /// What lies between the node and its database.
+    pub(crate) wire: Option<Arc<Wire>>,
 }
 
 impl TestApp {
@@ -126,7 +136,12 @@ impl TestApp {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let database =
             tokio::task::spawn_blocking(move || postgres().create_database(&name, Some("template_booking")).unwrap());
-        let config = config(folder.path(), &database.await.unwrap(), &psp, &keys, &options);
+        let database = database.await.unwrap();
+        let reached = match &options.wire {
+            Some(wire) => wire.lay(&database).await,
+            None => database.clone(),
+        };
+        let config = config(folder.path(), &reached, &psp, &keys, &options);
         let services = services(config, &options);
         let (jobs, url) = (TaskTracker::new(), serve(&services, &stop).await);
         if options.jobs {
@@ -134,7 +149,7 @@ impl TestApp {
         }
         booking::feed::start_bell(&services, &jobs, &stop).unwrap();
         let client = reqwest::Client::new();
-        Self { services, url, client, psp, keyring, stop, jobs, _folder: folder }
+        Self { services, url, client, psp, database, keyring, stop, jobs, _folder: folder }
     }
 
     /// A second node on the same database: its URL.
@@ -148,6 +163,16 @@ impl TestApp {
     pub(crate) async fn admin(&self) -> String {
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         listen(http::admin(self.services.clone(), metrics), &self.stop).await
+    }
+
+    /// The URL of the node's database, past the wire.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Connections of the test's own, past the wire.
+    pub(crate) async fn beside(&self) -> PgPool {
+        PgPool::connect(&self.database).await.unwrap()
     }
 
     pub(crate) fn db(&self) -> &PgPool {
@@ -191,7 +216,10 @@ impl TestApp {
 
     /// Checks the invariants of the tables, then ends the node.
     pub(crate) async fn check(self) {
-        audit::check(self.db()).await;
+        // The node's own connections may have been cut.
+        let direct = self.beside().await;
+        audit::check(&direct).await;
+        direct.close().await;
         self.stop.cancel();
         self.jobs.close();
         self.jobs.wait().await;

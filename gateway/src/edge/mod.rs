@@ -1,6 +1,7 @@
 //! The edge: what happens on a connection before the proxy library sees a request, and between two requests.
 //!
 //! * [`head`] – pure: which bytes are a request's head
+//! * [`deadline`] – the one timer of a connection
 //! * [`receive`] – reads one head, within a deadline and a size
 //! * [`refuse`] – answers what is not let through, and hangs up
 //! * [`paced`] – a stream that gives up on a client which does not read
@@ -18,18 +19,21 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::forwarded;
 use crate::proxy::Proxy;
 
 pub mod crowd;
+pub mod deadline;
 pub mod head;
 pub mod paced;
 pub mod receive;
 pub mod refuse;
 
 use crowd::Crowd;
+use deadline::Deadline;
 use paced::Paced;
 use receive::{Received, receive};
 
@@ -62,9 +66,10 @@ impl ServerApp for Edge {
         let mut settings: Option<HttpPersistentSettings> = None;
         let mut stop = shutdown.clone();
         let mut left = limits.requests_per_connection;
+        let mut deadline = Deadline::new(Instant::now() + limits.head_timeout());
         loop {
             let wait = if settings.is_none() { limits.head_timeout() } else { limits.keepalive() };
-            let head = match receive(&mut stream, wait, limits, &mut stop).await {
+            let head = match receive(&mut stream, &mut deadline, wait, limits, &mut stop).await {
                 Received::Head(head) => head,
                 Received::Nothing => return None,
                 Received::Refused(refusal, head) => {

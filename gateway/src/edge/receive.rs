@@ -6,8 +6,9 @@ use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant};
 
+use super::deadline::Deadline;
 use super::head::{self, Fault};
 use crate::config::Limits;
 
@@ -35,15 +36,23 @@ pub enum Refusal {
 const USUAL_BYTES: usize = 2048;
 
 /// Waits for a head: `wait` for its first byte, then the head's own time for all of it.
-pub async fn receive(stream: &mut Stream, wait: Duration, limits: &Limits, stop: &mut ShutdownWatch) -> Received {
+pub async fn receive(
+    stream: &mut Stream,
+    deadline: &mut Deadline,
+    wait: Duration,
+    limits: &Limits,
+    stop: &mut ShutdownWatch,
+) -> Received {
     let mut first = [0];
+    let idle_until = Instant::now() + wait;
     let read = tokio::select! {
         biased;
-        read = timeout(wait, stream.read(&mut first)) => read,
+        read = stream.read(&mut first) => read,
+        () = deadline.passes(idle_until) => return Received::Nothing,
         // Ends with the signal to stop, or with whoever would send it.
         _ = stop.wait_for(|stopping| *stopping) => return Received::Nothing,
     };
-    if !matches!(read, Ok(Ok(1))) {
+    if !matches!(read, Ok(1)) {
         return Received::Nothing;
     }
     let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
@@ -51,10 +60,13 @@ pub async fn receive(stream: &mut Stream, wait: Duration, limits: &Limits, stop:
     let until = Instant::now() + limits.head_timeout();
     let (mut looked_at, mut skipped) = (0, false);
     loop {
-        match timeout_at(until, stream.read_buf(&mut bytes)).await {
-            Err(_) => return Received::Refused(Refusal::Late, bytes),
-            Ok(Err(_) | Ok(0)) => return Received::Nothing,
-            Ok(Ok(_)) => {}
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut bytes) => read,
+            () = deadline.passes(until) => return Received::Refused(Refusal::Late, bytes),
+        };
+        if !matches!(read, Ok(1..)) {
+            return Received::Nothing;
         }
         // Some clients end a body with an empty line too many; one is let pass.
         if !skipped && bytes.starts_with(b"\r\n") {

@@ -12,6 +12,11 @@ use crate::routes::Guards;
 const OUTFLOW_WINDOW_US: u64 = 60_000_000;
 /// An outflow measured over less than this says nothing yet.
 const OUTFLOW_MIN_US: u64 = 10_000_000;
+/// The line's horizon: whoever is called within this time at the full rate, and at least so many ranks.
+const HORIZON_S: f64 = 90.0;
+const HORIZON_RANKS_MIN: f64 = 100.0;
+/// A calm lasts at most so long, whatever the clocks did since.
+const CALM_US: u64 = 5_000_000;
 /// A snapshot older than this says nothing about the moment.
 const STALE_MAX_MS: u64 = 5_000;
 /// Near the front, visitors must ask again well before their presence lapses.
@@ -117,7 +122,7 @@ impl View {
     /// scheduled, and `None` while nobody can know.
     pub fn eta(&self, position: u64, now_us: u64) -> Option<Eta> {
         let until_us = match (self.state(now_us), self.opens_at_us) {
-            (SaleState::Open, _) => self.snapshot.calm_until_us.saturating_sub(self.snapshot.at_us),
+            (SaleState::Open, _) => self.snapshot.calm_until_us.saturating_sub(self.snapshot.at_us).min(CALM_US),
             (SaleState::Scheduled, Some(opens_us)) => opens_us.saturating_sub(now_us),
             _ => return None,
         };
@@ -134,22 +139,32 @@ impl View {
             Some(eta) if self.state(now_us) == SaleState::Open => (eta.p90 as f64 / 30.0).clamp(2.0, 60.0),
             _ => 20.0,
         };
+        let soon_enough_s = soon_enough_s(position, self.snapshot.settings.rate_per_min);
         let until_open_s = self
             .opens_at_us
             .filter(|_| self.state(now_us) == SaleState::Scheduled)
             .map(|opens_us| opens_us.saturating_sub(now_us) as f64 / 1e6);
         let middle = match until_open_s {
-            // Before the opening nobody is called. Those in front look again as it opens, the others spread over a minute.
+            // Before the opening nobody is called. Those in front look again as it opens, the others spread
+            // over the time until silence counts, at most a minute.
             Some(left_s) if near => left_s.clamp(2.0, middle),
-            Some(left_s) if left_s < middle => return (left_s + 30.0 + 30.0 * jitter.clamp(-1.0, 1.0)).max(1.0) as u64,
+            Some(left_s) if left_s < middle => {
+                let half_s = (soon_enough_s / 2.0).min(30.0);
+                return (left_s + half_s * (1.0 + jitter.clamp(-1.0, 1.0))).max(1.0) as u64;
+            }
             _ => middle,
         };
-        // Ghosts ahead can make the front come faster than measured, but not faster than one horizon in five seconds: a
-        // thirtieth of the wait at the full rate is soon enough to be heard before silence counts.
-        let soon_enough_s = (position as f64 * 2.0 / self.snapshot.settings.rate_per_min).max(2.0);
         let middle = middle.min(if near { NEAR_POLL_MAX_S } else { soon_enough_s });
         (middle * (1.0 + 0.15 * jitter.clamp(-1.0, 1.0))).round().max(1.0) as u64
     }
+}
+
+/// How soon somebody behind the horizon must ask again, so that silence does not count before. Ghosts ahead can make the
+/// front come faster than measured, but not faster than one horizon in five seconds, of which the first may have passed.
+fn soon_enough_s(position: u64, rate_per_min: f64) -> f64 {
+    let horizons = position as f64 / (rate_per_min * HORIZON_S / 60.0).max(HORIZON_RANKS_MIN);
+    let thirtieth_of_the_wait_s = position as f64 * 2.0 / rate_per_min;
+    thirtieth_of_the_wait_s.min(NEAR_POLL_MAX_S * (horizons - 1.0).max(1.0)).max(2.0)
 }
 
 impl Eta {
@@ -303,6 +318,8 @@ mod tests {
         assert_eq!(view.poll_s(100_000, false, 1, 0.0), 60);
         let slow = View::new(snapshot(1, 0, r#"{"rate_per_min": 1, "max_inside": 1}"#), None, 0);
         assert_eq!(slow.poll_s(90, true, 1, 0.0), 4, "presence must not lapse near the front");
+        assert_eq!(slow.poll_s(150, false, 1, 0.0), 4, "a clump of ghosts ahead may be gone in one tick");
+        assert!(slow.poll_s(500, false, 1, 1.0) < 5 * 4, "silence counts at the earliest after four horizons");
         for jitter in [-1.0, 1.0] {
             let s = view.poll_s(100_000, false, 1, jitter);
             assert!((51..=69).contains(&s), "{s}");

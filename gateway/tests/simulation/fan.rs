@@ -34,6 +34,8 @@ pub(crate) struct Tab {
     pub(crate) shown: Option<Shown>,
     /// It was answered, and does as it was told.
     pub(crate) is_told: bool,
+    /// What it was told while the line regrouped: by which gateway, in which of its lives, of which generation.
+    pub(crate) frozen: Option<(usize, u32, u64, u64)>,
 }
 
 /// One fan.
@@ -41,13 +43,15 @@ pub(crate) struct Tab {
 pub(crate) struct Fan {
     pub(crate) visitor: VisitorId,
     pub(crate) place: Option<Score>,
+    /// How often it tried to join the line.
+    pub(crate) joins: u32,
     /// When the place was given.
     pub(crate) placed_us: u64,
     pub(crate) stage: Stage,
     pub(crate) tabs: Vec<Tab>,
     pub(crate) heard: Option<Heard>,
-    /// The last turn that came: at which server, and how often that had lost something.
-    pub(crate) called: Option<(usize, u32)>,
+    /// Where its turn has come: at which servers, and how often those had lost something.
+    pub(crate) called: Vec<(usize, u32)>,
     /// Where it gave its place back.
     pub(crate) left: Option<(usize, u32)>,
     pub(crate) was_inside: bool,
@@ -58,11 +62,12 @@ impl Fan {
         Self {
             visitor,
             place: None,
+            joins: 0,
             placed_us: 0,
             stage: Stage::Outside,
             tabs: vec![Tab::default(); tabs],
             heard: None,
-            called: None,
+            called: Vec::new(),
             left: None,
             was_inside: false,
         }

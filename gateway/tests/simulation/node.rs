@@ -25,8 +25,6 @@ pub(crate) enum GatewayFlaw {
     NeverBringsBack,
     /// A sale that Redis lost is made anew, as if nothing had been.
     BringsBackAnew,
-    /// While the line regroups, only those who seem near are heard.
-    HearsTheNearOnly,
     /// Positions are told from a line that is not whole.
     TellsHalfLines,
     /// Everybody is told to ask once a minute.
@@ -38,13 +36,12 @@ pub(crate) enum GatewayFlaw {
 }
 
 impl GatewayFlaw {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::IgnoresFloor,
         Self::KeepsPresence,
         Self::IgnoresPlace,
         Self::NeverBringsBack,
         Self::BringsBackAnew,
-        Self::HearsTheNearOnly,
         Self::TellsHalfLines,
         Self::CallsNobodyNear,
         Self::AsksForEverybody,
@@ -142,11 +139,7 @@ impl Gateway {
     /// A visitor with a place asks.
     pub(crate) fn on_poll(&self, visitor: VisitorId, score: Score, true_us: u64) -> Move {
         let Some(view) = &self.view else { return Move::Later };
-        let concerns = match self.flaw {
-            Some(GatewayFlaw::HearsTheNearOnly) => view.is_near(score),
-            Some(GatewayFlaw::AsksForEverybody) => true,
-            _ => view.concerns_the_line(score),
-        };
+        let concerns = view.concerns_the_line(score) || self.flaw == Some(GatewayFlaw::AsksForEverybody);
         let place = if concerns { PlaceFact::Near } else { PlaceFact::Far };
         let score = match self.flaw {
             Some(GatewayFlaw::IgnoresPlace) => Score::new(self.now_us(true_us)).expect("an exact score"),

@@ -1,5 +1,7 @@
 //! What a seed stands for: the sale, its gateways and fans, the links between them, and what goes wrong when.
 
+use std::fmt::Write;
+
 use queue::Settings;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -116,8 +118,13 @@ impl Plan {
             Links { slowest_us: d.random_range(500..1_500_000), lost: d.random_range(0.0..0.05) }
         };
         let ghosts = d.random_range(0.0..0.7);
-        let within_us = d.random_range(1..60) * S;
-        let guests = (0..count).map(|_| guest(d, ghosts, within_us)).collect();
+        let within_us = d.random_range(1..120) * S;
+        let mut guests: Vec<Guest> = (0..count).map(|_| guest(d, ghosts, within_us)).collect();
+        // In some long lines the first comers have all gone away.
+        let clump = if fewest > 200 && d.random_bool(0.6) { d.random_range(110..count - 20) } else { 0 };
+        for guest in guests.iter_mut().take(clump) {
+            (guest.habit, guest.comes_us) = (Habit::Ghost, 0);
+        }
         let mut faults = organiser(d);
         if !is_gentle {
             for _ in 0..d.random_range(1..5) {
@@ -138,11 +145,13 @@ impl Plan {
 fn settings(d: &mut StdRng, is_long: bool) -> Settings {
     let rate = if is_long { d.random_range(20..60) } else { d.random_range(30..900) };
     let max_inside = if d.random_bool(0.5) { d.random_range(2..30) } else { 1000 };
-    let opening = match d.random_range(0..6) {
+    let mut opening = match d.random_range(0..6) {
         0 => format!(r#", "state": "scheduled", "opens_at": "2027-01-15T08:00:{}Z""#, d.random_range(10..50)),
-        1 => format!(r#", "burst": {}"#, d.random_range(1..20)),
         _ => String::new(),
     };
+    if d.random_bool(0.3) {
+        let _ = write!(opening, r#", "burst": {}"#, d.random_range(1..20));
+    }
     let json = format!(
         r#"{{"rate_per_min": {rate}, "max_inside": {max_inside}, "pass_ttl_s": 120, "claim_window_s": 20{opening}}}"#
     );

@@ -16,6 +16,15 @@ use super::world::{Request, Served, Why, World};
 const WHOLE_US: u64 = 145 * S;
 
 type Answer = Option<(Reply, Served)>;
+/// A standing, and where and when it was so; `None` when no answer came.
+type Stood = Option<(Standing, Served)>;
+
+fn stood(answer: &Answer) -> Stood {
+    match answer {
+        Some((Reply::Standing(standing), served)) => Some((*standing, *served)),
+        _ => None,
+    }
+}
 
 impl World {
     /// A tab does what is due.
@@ -39,7 +48,10 @@ impl World {
         let visitor = self.fans[fan].visitor;
         let Some(score) = self.fans[fan].place else {
             match self.gateways[gateway].on_join(visitor, self.now_us) {
-                Move::Ask(call) => self.asks(gateway, call, Why::Join { fan }),
+                Move::Ask(call) => {
+                    self.fans[fan].joins += 1;
+                    self.asks(gateway, call, Why::Join { fan });
+                }
                 Move::Alone => self.joins_alone(gateway, fan)?,
                 Move::Show | Move::Later => self.tries_again(fan, tab),
             }
@@ -61,7 +73,7 @@ impl World {
         let (Some(view), Some(shown)) = (&self.gateways[gateway].view, self.fans[fan].tabs[tab].shown) else {
             return Ok(());
         };
-        let reach = (view.snapshot.settings.rate_per_min * 1.5).max(100.0) as u64;
+        let reach = (view.snapshot.settings.rate_per_min * 1.5).ceil().max(100.0) as u64;
         let behind = view.position(self.fans[fan].place.unwrap_or_default()).0;
         let near = shown.position.min(behind) <= reach + 1 || view.is_regrouping();
         ensure(near, Rule::FarPolls, || format!("fan {fan} asked the line from position {behind}"))
@@ -92,13 +104,13 @@ impl World {
             Why::Tick | Why::Mending => {}
             Why::Look if is_same => self.looked(gateway, answer),
             Why::Look => {}
-            Why::Leave { fan } => self.left(fan, answer.filter(|_| is_same)),
+            Why::Leave { fan } => self.left(fan, stood(&answer).filter(|_| is_same)),
             // The gateway died, and with it whatever it had to say.
             Why::Join { fan } if !is_same => self.tries_again(fan, 0),
             Why::Poll { fan, tab } | Why::Claim { fan, tab } if !is_same => self.tries_again(fan, tab),
-            Why::Join { fan } => self.joined(gateway, fan, answer)?,
-            Why::Poll { fan, tab } => self.polled(gateway, (fan, tab), answer)?,
-            Why::Claim { fan, tab } => self.claimed(gateway, (fan, tab), answer)?,
+            Why::Join { fan } => self.joined(request, fan, stood(&answer))?,
+            Why::Poll { fan, tab } => self.polled(gateway, (fan, tab), stood(&answer))?,
+            Why::Claim { fan, tab } => self.claimed(gateway, (fan, tab), stood(&answer))?,
         }
         Ok(())
     }
@@ -111,8 +123,8 @@ impl World {
         }
     }
 
-    fn left(&mut self, fan: usize, answer: Answer) {
-        let Some((Reply::Standing(before), _)) = answer else {
+    fn left(&mut self, fan: usize, answer: Stood) {
+        let Some((before, _)) = answer else {
             self.at_leave(self.now_us + 2 * S, fan);
             return;
         };
@@ -135,8 +147,9 @@ impl World {
         self.has_place(gateway, fan, None)
     }
 
-    fn joined(&mut self, gateway: usize, fan: usize, answer: Answer) -> Checked {
-        let Some((Reply::Standing(standing), served)) = answer else { return self.joins_alone(gateway, fan) };
+    fn joined(&mut self, request: &Request, fan: usize, answer: Stood) -> Checked {
+        let gateway = request.gateway;
+        let Some((standing, served)) = answer else { return self.joins_alone(gateway, fan) };
         let (score, is_called, ahead) = match standing {
             Standing::Waiting { score, ahead } => (score, false, Some((ahead, served))),
             Standing::Called { turn, .. } | Standing::Inside { turn, .. } => (turn.score, true, None),
@@ -149,7 +162,8 @@ impl World {
         };
         self.gateways[gateway].raise_floor(score);
         // A second try may be answered with the place that the first one took.
-        self.signs(fan, score, false, 0)?;
+        let floor = if self.fans[fan].joins > 1 { 0 } else { request.floor };
+        self.signs(fan, score, false, floor)?;
         if is_called {
             let visitor = self.fans[fan].visitor;
             self.asks(gateway, Call::Claim { visitor }, Why::Claim { fan, tab: 0 });
@@ -167,8 +181,8 @@ impl World {
         self.shows(gateway, fan, 0, ahead)
     }
 
-    fn polled(&mut self, gateway: usize, (fan, tab): (usize, usize), answer: Answer) -> Checked {
-        let Some((Reply::Standing(standing), served)) = answer else { return self.shows(gateway, fan, tab, None) };
+    fn polled(&mut self, gateway: usize, (fan, tab): (usize, usize), answer: Stood) -> Checked {
+        let Some((standing, served)) = answer else { return self.shows(gateway, fan, tab, None) };
         match (self.gateways[gateway].judge(&standing), standing) {
             (Verdict::Claim | Verdict::Enter, _) => {
                 let visitor = self.fans[fan].visitor;
@@ -186,9 +200,9 @@ impl World {
         }
     }
 
-    fn claimed(&mut self, gateway: usize, (fan, tab): (usize, usize), answer: Answer) -> Checked {
+    fn claimed(&mut self, gateway: usize, (fan, tab): (usize, usize), answer: Stood) -> Checked {
         match answer {
-            Some((Reply::Standing(Standing::Inside { expires_ms, .. }), _)) => {
+            Some((Standing::Inside { expires_ms, .. }, _)) => {
                 let visitor = self.fans[fan].visitor;
                 self.gateways[gateway].note_pass(visitor, expires_ms);
                 let guest = self.plan.guests[fan];
@@ -202,9 +216,7 @@ impl World {
                 self.fans[fan].was_inside = true;
                 Ok(())
             }
-            Some((Reply::Standing(Standing::Waiting { ahead, .. }), served)) => {
-                self.shows(gateway, fan, tab, Some((ahead, served)))
-            }
+            Some((Standing::Waiting { ahead, .. }, served)) => self.shows(gateway, fan, tab, Some((ahead, served))),
             _ => self.shows(gateway, fan, tab, None),
         }
     }
@@ -244,8 +256,14 @@ impl World {
             })?;
         }
         let travel_us = self.dice.random_range(0..300_000);
-        let told =
-            Tab { asks_us: now_us + poll_s * S + travel_us, shown: is_comparable.then_some(shown), is_told: true };
+        let frozen = view.is_regrouping().then_some((gateway, at.life, view.snapshot.generation, place));
+        if let (Some(then), Some(now)) = (before.frozen, frozen) {
+            // The same gateway tells from the same table until the line is whole.
+            let same = (then.0, then.1, then.2) == (now.0, now.1, now.2);
+            ensure(!same || now.3 <= then.3, Rule::Position, || format!("fan {fan}: {then:?} became {now:?}"))?;
+        }
+        let asks_us = now_us + poll_s * S + travel_us;
+        let told = Tab { frozen, asks_us, shown: is_comparable.then_some(shown), is_told: true };
         self.fans[fan].tabs[tab] = told;
         self.at_fan(told.asks_us, fan, tab);
         Ok(())

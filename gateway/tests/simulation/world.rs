@@ -12,12 +12,14 @@ use super::fan::{Fan, Heard, Stage};
 use super::link::{Call, Called, Reply, SNAPSHOT_AGE_MS, Server};
 use super::node::{Gateway, GatewayFlaw};
 use super::plan::{Fault, Habit, PEACE_US, Plan, S};
-use super::rules::{Checked, Rule, Scores, Terms, Violation, ensure};
+use super::rules::{Checked, PRESENCE_MS, Rule, Scores, Terms, Violation, ensure};
 use crate::model::{Flaw, Model};
 
 /// Between two ticks, and two looks, of a gateway.
 const TICK_US: u64 = 300_000;
 const LOOK_US: u64 = 500_000;
+/// Longest interval that anybody is told.
+const LONGEST_POLL_US: u64 = 70 * S;
 /// Longest that a gateway waits for the line.
 const PATIENCE_US: u64 = 1_000_000;
 /// Peace may last so long until everybody who asks is in.
@@ -43,6 +45,8 @@ pub(crate) struct Request {
     pub(crate) gateway: usize,
     pub(crate) life: u32,
     pub(crate) why: Why,
+    /// The highest score that the gateway knew when it asked.
+    pub(crate) floor: u64,
 }
 
 /// When and where a server did what it was asked.
@@ -89,6 +93,8 @@ pub(crate) struct World {
     pub(crate) scores: Scores,
     /// When somebody last came back into the line ahead of others.
     pub(crate) cause_us: u64,
+    /// When the organiser last raised the rate: whoever was told to ask under the old one may still be on the way.
+    raised_us: Option<u64>,
     terms: Vec<Terms>,
     memory: Option<Server>,
     is_silent: bool,
@@ -130,6 +136,7 @@ impl World {
             main: 0,
             scores: Scores::default(),
             cause_us: 0,
+            raised_us: None,
             terms: vec![Terms::default()],
             memory: None,
             is_silent: false,
@@ -166,12 +173,14 @@ impl World {
 
     /// Plays to the end.
     pub(crate) fn play(mut self) -> Result<u64, Failure> {
+        let last_us = self.plan.faults.last().map_or(0, |fault| fault.0);
         while let Some(((at_us, _), event)) = self.events.pop_first() {
             self.now_us = at_us;
+            let looks = matches!(event, Event::Look { gateway: 0 });
             if let Err(violation) = self.happens(event) {
                 return Err(Failure { violation, at_us, notes: self.notes.into() });
             }
-            if at_us > PEACE_US && self.all_are_in() {
+            if looks && at_us > last_us && self.all_are_in() {
                 break;
             }
         }
@@ -280,7 +289,8 @@ impl World {
         let ticket = self.numbered;
         let from = &self.gateways[gateway];
         let (server, reaches) = (from.route, from.link_works && !self.is_silent);
-        self.requests.insert(ticket, Request { gateway, life: from.life, why });
+        let floor = from.known_floor();
+        self.requests.insert(ticket, Request { gateway, life: from.life, why, floor });
         let lost = if self.now_us > PEACE_US { 0.0 } else { self.plan.links.lost };
         if reaches && !self.dice.random_bool(lost) {
             let is_answered = !self.dice.random_bool(lost);
@@ -314,7 +324,7 @@ impl World {
         }
         let served = Served { true_us: now_us, source: (index, server.losses) };
         self.are_called(index, &called)?;
-        self.is_heard(index, call, &reply, before);
+        self.is_heard(index, call, &reply, before)?;
         Ok((reply, served))
     }
 
@@ -336,7 +346,7 @@ impl World {
     }
 
     /// Notes that a server has heard of a fan.
-    fn is_heard(&mut self, index: usize, call: &Call, reply: &Reply, returns: bool) {
+    fn is_heard(&mut self, index: usize, call: &Call, reply: &Reply, returns: bool) -> Checked {
         if let (Call::Depart { visitor }, Reply::Standing(before)) = (call, reply)
             && *before != Standing::Absent
         {
@@ -344,23 +354,38 @@ impl World {
             let fan = &mut self.fans[self.by_visitor[visitor]];
             (fan.heard, fan.left) = (None, Some(source));
         }
+        // A claim whose answer was lost still let the visitor in; a pass that sleeps through its life is used up.
+        if let (Call::Claim { visitor }, Reply::Standing(Standing::Inside { .. })) = (call, reply) {
+            self.fans[self.by_visitor[visitor]].was_inside = true;
+        }
         let (Call::Join { visitor, .. } | Call::Seen { visitor, .. }, Reply::Standing(standing)) = (call, reply) else {
-            return;
+            return Ok(());
         };
-        let Standing::Waiting { score, .. } = standing else { return };
+        let Standing::Waiting { score, ahead } = standing else { return Ok(()) };
         if returns {
             self.cause_us = self.now_us;
         }
         let server = &self.servers[index];
+        // Whoever joins behind the horizon was not asked yet, and counts as silent until it asks.
+        if matches!(call, Call::Join { .. }) && *ahead >= 100 {
+            return Ok(());
+        }
         let at_ms = server.now_us(self.now_us) / 1000;
         let (losses, score) = (server.losses, score.get());
         if let Some(fan) = self.by_visitor.get(visitor) {
-            let fan = &mut self.fans[*fan];
+            let number = *fan;
+            let fan = &mut self.fans[number];
+            let kept = fan.place.is_none_or(|place| score <= place.get());
+            ensure(kept || matches!(call, Call::Join { .. }), Rule::Order, || {
+                format!("fan {number} with {:?} was put back at {score}", fan.place)
+            })?;
             if fan.heard.is_some_and(|heard| heard.score != score) {
                 self.cause_us = self.now_us;
             }
+            fan.called.retain(|source| *source != (index, losses));
             fan.heard = Some(Heard { server: index, losses, at_ms, true_us: self.now_us, score });
         }
+        Ok(())
     }
 
     /// A server has called these, in this order.
@@ -380,14 +405,16 @@ impl World {
                 format!("fan {number} with {score} was called after {:?}", fan.heard)
             })?;
             ensure(fan.left != Some(source), Rule::Presence, || format!("fan {number} had left and was called"))?;
-            fan.called = Some(source);
+            fan.called.push(source);
         }
         for (number, fan) in self.fans.iter().enumerate() {
-            if fan.stage != Stage::Waiting || fan.called == Some(source) || fan.left.is_some() {
+            if fan.stage != Stage::Waiting || fan.called.contains(&source) || fan.left.is_some() {
                 continue;
             }
+            // Seen within ten seconds, both truly and by a clock that may have stepped.
             let is_present = |heard: &Heard| {
-                (heard.server, heard.losses) == source && now_ms <= heard.at_ms + super::rules::PRESENCE_MS
+                let here = (heard.server, heard.losses) == source;
+                here && now_ms <= heard.at_ms + PRESENCE_MS && self.now_us <= heard.true_us + PRESENCE_MS * 1000
             };
             let present = fan.heard.filter(is_present);
             if let Some(heard) = present {
@@ -396,11 +423,15 @@ impl World {
                 })?;
             }
             let obeys = self.plan.is_gentle
+                && self.raised_us.is_none_or(|raised_us| self.now_us > raised_us + LONGEST_POLL_US)
                 && !matches!(self.plan.guests[number].habit, Habit::Ghost | Habit::Leaves { .. })
                 && fan.obeys(self.now_us, S);
             if let Some(place) = fan.place.filter(|_| obeys) {
                 ensure(place.get() > last, Rule::Order, || {
-                    format!("fan {number} with {place} did as told and was overtaken by {last}")
+                    format!(
+                        "fan {number} with {place} did as told and was overtaken by {last}: {:?}, {:?}",
+                        fan.tabs, fan.heard
+                    )
                 })?;
             }
         }
@@ -413,7 +444,11 @@ impl World {
         let at_us = server.now_us(self.now_us);
         let Some(snapshot) = server.model.snapshot(SNAPSHOT_AGE_MS, at_us) else { return false };
         let mut settings = snapshot.settings;
+        let before = settings.rate_per_min;
         set(&mut settings);
+        if settings.rate_per_min > before {
+            self.raised_us = Some(self.now_us);
+        }
         if settings.state == SaleState::Open {
             settings.opens_at = None;
         }
@@ -451,6 +486,8 @@ impl World {
                 self.is_silent = true;
                 self.at(self.now_us + for_us, Event::Speaks);
             }
+            // A sale that no gateway and no Redis knows any more is the organiser's to set again.
+            Fault::Restart { gateway, .. } if !self.is_known_besides(gateway) => {}
             Fault::Restart { gateway, after_us } => {
                 self.gateways[gateway].stop();
                 self.at(self.now_us + after_us, Event::Starts { gateway });
@@ -473,6 +510,12 @@ impl World {
                 self.at(self.now_us + for_us, Event::Resumes);
             }
         }
+    }
+
+    /// Whether another gateway runs that knows the sale.
+    fn is_known_besides(&self, gateway: usize) -> bool {
+        let knows = |(other, g): (usize, &Gateway)| other != gateway && g.is_running && g.view.is_some();
+        self.gateways.iter().enumerate().any(knows)
     }
 
     /// What was remembered becomes the primary. The first gateways stay with the old one for some time; the others are

@@ -30,6 +30,8 @@ pub(super) struct SeatRow {
     pub(super) state: i16,
     pub(super) hold: Option<Uuid>,
     pub(super) booking: Option<Uuid>,
+    /// Taken out of the sale by an organiser: in the state of a sold seat, and nobody's.
+    pub(super) blocked: bool,
     pub(super) version: i64,
 }
 

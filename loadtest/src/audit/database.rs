@@ -78,12 +78,13 @@ impl Books {
     }
 
     async fn read_seats(&mut self, connection: &mut PgConnection) -> Result<(), BooksError> {
-        const SEATS: &str = "select event_id, seat_no, state, hold_id, booking_id, version from seat";
+        const SEATS: &str = "select event_id, seat_no, state, hold_id, booking_id, version, blocked from seat";
         each(connection, "seat", SEATS, |row| {
             let seat = SeatRow {
                 state: row.try_get(2)?,
                 hold: row.try_get(3)?,
                 booking: row.try_get(4)?,
+                blocked: row.try_get(6)?,
                 version: row.try_get(5)?,
             };
             let Some(book) = self.events.get_mut(row.try_get::<&str, _>(0)?) else { return missing(row, "its event") };

@@ -72,6 +72,10 @@ fn moves(op: &str) -> Option<(i16, &'static [i16])> {
         "sell" => (2, &[3]),
         "cancel" => (3, &[0]),
         "extend" => (1, &[1]),
+        // What an organiser does. A blocked seat is in the state of a sold one; prices and capacities move no seat.
+        "block" => (0, &[3]),
+        "unblock" => (3, &[0]),
+        "reprice" | "enlarge" => (0, &[0]),
         _ => return None,
     })
 }
@@ -113,6 +117,7 @@ impl Replay {
             state: change.state,
             hold: change.hold.filter(|_| change.state != 0),
             booking: change.booking.filter(|_| change.state >= 2),
+            blocked: change.op == "block",
             version: change.version,
         };
     }
@@ -196,7 +201,7 @@ mod tests {
             change(6, "pend", 2, 2),
             change(7, "sell", 3, 2),
         ]);
-        let row = SeatRow { state: 3, hold: hold(2), booking: hold(102), version: 7 };
+        let row = SeatRow { state: 3, hold: hold(2), booking: hold(102), blocked: false, version: 7 };
         replay.finish(7, &BTreeMap::from([(7, row)]), &BTreeMap::new());
         assert_eq!(replay.seat_breaches, Breaches::default());
     }
@@ -216,6 +221,28 @@ mod tests {
         let mut short = replayed(&[change(1, "hold", 1, 1)]);
         short.finish(2, &BTreeMap::from([(7, SeatRow::default())]), &BTreeMap::new());
         assert_eq!(short.seat_breaches.count, 2, "version and row");
+    }
+
+    fn by_organiser(version: i64, op: &str, state: i16) -> Change {
+        Change { version, op: op.into(), state, seats: vec![7], ..Change::default() }
+    }
+
+    #[test]
+    fn blocked_seats_are_told_from_sold_ones() {
+        let blocked = [by_organiser(1, "block", 3), by_organiser(2, "unblock", 0), by_organiser(3, "block", 3)];
+        let mut clean = replayed(&blocked);
+        let row = SeatRow { state: 3, blocked: true, version: 3, ..SeatRow::default() };
+        clean.finish(3, &BTreeMap::from([(7, row)]), &BTreeMap::new());
+        assert_eq!(clean.seat_breaches, Breaches::default());
+        let mut sold = replayed(&blocked);
+        sold.finish(3, &BTreeMap::from([(7, SeatRow { blocked: false, ..row })]), &BTreeMap::new());
+        assert_eq!(sold.seat_breaches.count, 1, "the row says that it is sold");
+        let held = replayed(&[change(1, "hold", 1, 1), by_organiser(2, "block", 3)]);
+        assert_eq!(held.seat_breaches.count, 1, "a held seat was blocked");
+        let life = ["hold", "pend", "sell"].into_iter().zip(1i16..);
+        let mut life: Vec<Change> = life.map(|(op, step)| change(step.into(), op, step, 1)).collect();
+        life.push(by_organiser(4, "unblock", 0));
+        assert_eq!(replayed(&life).seat_breaches.count, 1, "a sold seat was put back");
     }
 
     fn places(version: i64, op: &str, state: i16, held: i64, sold: i64) -> Change {

@@ -167,7 +167,7 @@ fn hold(fan: u64, seats: &[i32], areas: &[(String, i64, i16)]) -> HoldRow {
 
 fn seat(seat_no: i32) -> SeatRow {
     if seat_no == 4 || seat_no == 5 {
-        return SeatRow { state: 3, hold: Some(id(11)), booking: Some(id(21)), version: 3 };
+        return SeatRow { state: 3, hold: Some(id(11)), booking: Some(id(21)), blocked: false, version: 3 };
     }
     SeatRow::default()
 }

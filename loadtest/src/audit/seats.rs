@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::types::Uuid;
 
-use super::books::{Books, EventBook};
+use super::books::{Books, EventBook, SeatRow};
 use super::facts::Facts;
 use super::finding::Finding;
 
@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, books: &Books) -> Finding {
     }
     for (event, book) in &books.events {
         seats += book.seats.len();
-        sold += book.seats.values().filter(|seat| seat.state == SOLD).count();
+        sold += book.seats.values().filter(|seat| is_sold(seat)).count();
         changes += book.replay.changes as usize;
         check_bookings(&mut finding, event, book);
         check_rows(&mut finding, event, book);
@@ -45,16 +45,20 @@ fn check_bookings(finding: &mut Finding, event: &str, book: &EventBook) {
                 finding.breach(|| format!("{event}: seat {seat_no} is in the confirmed bookings {other} and {id}"));
             }
             let row = book.seats.get(seat_no);
-            if !row.is_some_and(|row| row.state == SOLD && row.booking == Some(*id)) {
+            if !row.is_some_and(|row| is_sold(row) && row.booking == Some(*id)) {
                 finding.breach(|| format!("{event}: seat {seat_no} of confirmed booking {id} is {row:?}"));
             }
         }
     }
 }
 
+const fn is_sold(seat: &SeatRow) -> bool {
+    seat.state == SOLD && !seat.blocked
+}
+
 /// Each sold row belongs to a confirmed booking that has it.
 fn check_rows(finding: &mut Finding, event: &str, book: &EventBook) {
-    for (seat_no, row) in book.seats.iter().filter(|(_, row)| row.state == SOLD) {
+    for (seat_no, row) in book.seats.iter().filter(|(_, row)| is_sold(row)) {
         let booking = row.booking.and_then(|id| book.bookings.get(&id));
         if !booking.is_some_and(|booking| booking.is_confirmed() && booking.seats.contains_key(seat_no)) {
             finding.breach(|| {

@@ -1,6 +1,7 @@
 //! A crowd in a line, played on the queue library as a gateway would: without HTTP, so that a million fit on one machine.
 
 use anyhow::{Result, bail};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use queue::configure::Expect;
 use queue::{Clock, Line, LineOptions, Settings, Standing, join, seen};
 use queue_token::{SaleId, Score, VisitorId};
@@ -10,6 +11,8 @@ use crate::cores::Core;
 
 /// As many as the largest measurements have in line.
 pub(crate) const MILLION: usize = 1_000_000;
+/// Batches under way at once: several gateways, each with one.
+const AT_ONCE: usize = 4;
 
 /// Somebody in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,16 +90,16 @@ impl Crowd {
         Ok(joined)
     }
 
-    /// These visitors ask; answers where they stand.
+    /// These visitors ask, in batches as a gateway's, a few of them under way at once; answers where they stand.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub(crate) async fn seen(&self, visitors: &[Waiting]) -> Result<Vec<Standing>> {
-        let mut standings = Vec::with_capacity(visitors.len());
-        for batch in visitors.chunks(seen::BATCH_MAX) {
+        let ask = async |batch: &[Waiting]| {
             let batch: Vec<(VisitorId, Score)> = batch.iter().map(|one| (one.visitor, one.score)).collect();
-            standings.extend(self.line.seen(&self.sale, &batch, Clock::Server).await?);
-        }
-        Ok(standings)
+            self.line.seen(&self.sale, &batch, Clock::Server).await
+        };
+        let batches = stream::iter(visitors.chunks(seen::BATCH_MAX)).map(ask).buffered(AT_ONCE);
+        Ok(batches.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 }

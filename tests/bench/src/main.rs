@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod asking;
 mod cores;
 mod crowd;
+mod hall;
 mod house;
 mod measure;
 mod peer;

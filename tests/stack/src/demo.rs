@@ -165,7 +165,7 @@ fn sold(stack: &Stack) -> anyhow::Result<String> {
     const SQL: &str = "
         select format('Sold: %s bookings, %s seats, %s standing places, %s.',
             (select count(*) from booking where state = 'confirmed'),
-            (select count(*) from seat where state = 3),
+            (select count(*) from seat where state = 3 and not blocked),
             (select coalesce(sum(sold), 0) from area),
             coalesce((select string_agg(to_char(sum / 100.0, 'FM999,999,990.00') || ' ' || currency, ' and ')
                 from (select currency, sum(total) from booking where state = 'confirmed' group by 1) money),

@@ -51,6 +51,8 @@ pub(super) struct Writer {
     seated: Option<Arc<Seated>>,
     /// Holds of batches whose fate is not known; their callers were told to come again.
     lost: Vec<(HoldId, Owner)>,
+    /// Kept between batches, as long as no other writer needs one.
+    conn: Option<PoolConnection<sqlx::Postgres>>,
     /// When a connection was last seen to work.
     used: Instant,
 }
@@ -75,6 +77,7 @@ impl Writer {
             mirror: None,
             seated,
             lost: Vec::new(),
+            conn: None,
             used: Instant::now(),
         }
     }
@@ -83,9 +86,14 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             if self.waiting.is_empty() {
-                match tokio::time::timeout(IDLE, self.queue.recv()).await {
+                let pause = if self.conn.is_some() { UNUSED } else { IDLE };
+                match tokio::time::timeout(pause, self.queue.recv()).await {
                     Ok(Some(ask)) => self.waiting.push(ask),
                     Ok(None) => return,
+                    Err(_) if self.conn.is_some() => {
+                        self.conn = None;
+                        continue;
+                    }
                     // What is sent until now is still served.
                     Err(_) => {
                         self.queue.close();
@@ -146,7 +154,7 @@ impl Writer {
     async fn load(&mut self) -> Result<(), Error> {
         let mut conn = self.connection().await?;
         let read = bounded(table::read(&mut conn, &self.event)).await;
-        self.mirror = Some(Mirror::of(&kept(conn, read)?, self.seated.clone())?);
+        self.mirror = Some(Mirror::of(&self.kept(conn, read)?, self.seated.clone())?);
         Ok(())
     }
 
@@ -154,9 +162,10 @@ impl Writer {
     async fn catch_up(&mut self) -> Result<(), Error> {
         for _ in 0..=MAX_BEHIND / i64::from(CHUNK) {
             let mut conn = self.connection().await?;
+            let seen = self.mirror.as_ref().map_or(0, Mirror::version);
+            let read = bounded(table::changes(&mut conn, &self.event, seen, CHUNK)).await;
+            let changes = self.kept(conn, read)?;
             let Some(mirror) = &mut self.mirror else { break };
-            let read = bounded(table::changes(&mut conn, &self.event, mirror.version(), CHUNK)).await;
-            let changes = kept(conn, read)?;
             if changes.version - mirror.version() > MAX_BEHIND {
                 break;
             }
@@ -173,7 +182,10 @@ impl Writer {
     async fn connection(&mut self) -> Result<PoolConnection<sqlx::Postgres>, Error> {
         let mut stale = 0;
         loop {
-            let mut conn = self.pool.acquire().await?;
+            let mut conn = match self.conn.take() {
+                Some(conn) => conn,
+                None => self.pool.acquire().await?,
+            };
             if self.used.elapsed() < UNUSED {
                 return Ok(conn);
             }
@@ -187,6 +199,17 @@ impl Writer {
             }
             drop(conn.detach());
         }
+    }
+
+    /// Keeps the connection for the next batch, gives it back when others may need it, or closes it when something may
+    /// still run on it.
+    fn kept<T>(&mut self, conn: PoolConnection<sqlx::Postgres>, done: Result<T, Error>) -> Result<T, Error> {
+        if done.as_ref().is_err_and(Error::leaves_open) {
+            drop(conn.detach());
+        } else if self.pool.num_idle() > 0 || self.pool.size() < self.pool.options().get_max_connections() {
+            self.conn = Some(conn);
+        }
+        done
     }
 
     /// Commits a batch and answers it.
@@ -234,7 +257,7 @@ impl Writer {
         loop {
             let mut conn = self.connection().await.map_err(Failed::Undone)?;
             let done = bounded(hold_batch::commit(&mut conn, statement)).await;
-            match kept(conn, done) {
+            match self.kept(conn, done) {
                 Ok(committed) => {
                     self.used = Instant::now();
                     return Ok(committed);
@@ -309,7 +332,7 @@ impl Writer {
         }
     }
 
-    async fn settled(&self, holds: &[(HoldId, &Owner)]) -> Result<HashMap<HoldId, (Timestamp, Timestamp)>, Error> {
+    async fn settled(&mut self, holds: &[(HoldId, &Owner)]) -> Result<HashMap<HoldId, (Timestamp, Timestamp)>, Error> {
         let mut tries = 1;
         loop {
             match self.settle_once(holds).await {
@@ -321,10 +344,10 @@ impl Writer {
         }
     }
 
-    async fn settle_once(&self, holds: &[(HoldId, &Owner)]) -> Result<Vec<(HoldId, Timestamp, Timestamp)>, Error> {
-        let mut conn = self.pool.acquire().await?;
+    async fn settle_once(&mut self, holds: &[(HoldId, &Owner)]) -> Result<Vec<(HoldId, Timestamp, Timestamp)>, Error> {
+        let mut conn = self.connection().await?;
         let made = bounded(hold_batch::settle(&mut conn, &self.event, holds)).await;
-        kept(conn, made)
+        self.kept(conn, made)
     }
 
     /// Releases holds that nobody was told of.
@@ -347,14 +370,6 @@ async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
     tokio::time::timeout(CALL, work)
         .await
         .unwrap_or_else(|late| Err(Error::Unavailable { what: "the database", source: late.into(), retry: false }))
-}
-
-/// Gives the connection back, or closes it when something may still run on it.
-fn kept<T>(conn: PoolConnection<sqlx::Postgres>, done: Result<T, Error>) -> Result<T, Error> {
-    if done.as_ref().is_err_and(Error::leaves_open) {
-        drop(conn.detach());
-    }
-    done
 }
 
 fn refusal_of(verdict: Verdict, ask: &Ask, terms: Terms) -> Option<Refusal> {

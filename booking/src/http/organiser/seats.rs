@@ -86,7 +86,7 @@ fn numbers(event: &EventFacts, seats: &[String]) -> Result<Vec<i32>, Refusal> {
         match event.seat_no(seat) {
             Some(seat_no) => drop(numbers.insert(seat_no)),
             None => {
-                faults.push(Fault { pointer: format!("/seats/{index}"), detail: "there is no such seat".to_owned() })
+                faults.push(Fault { pointer: format!("/seats/{index}"), detail: "there is no such seat".to_owned() });
             }
         }
     }

@@ -96,10 +96,11 @@ pub(super) fn measure(_: Effort) -> Result<Vec<Row>> {
         ensure!(play.called > 1_000, "the line does not move: {} called before the loss", play.called);
         eprintln!("#   before the loss: {} called, {} polls noted in {BEFORE:?}", play.called, play.seen);
         (play.seen, play.called, play.lost) = (0, 0, Some(Instant::now()));
+        redis.command(&["CONFIG", "RESETSTAT"])?;
         redis.command(&["FLUSHALL"])?;
         ensure!(redis.command(&["DBSIZE"])? == ["0"], "the loss did not happen");
         play.go_on(AFTER).await?;
-        play.told().await
+        play.told(&redis).await
     })
 }
 
@@ -174,8 +175,9 @@ impl Play {
         }
         self.seen += heard.len() as u64;
         let shown: Vec<Waiting> = heard.iter().map(|who| self.fans[*who as usize].waiting).collect();
-        let now_ms = now_ms()?;
         let standings = self.crowd.seen(&shown).await?;
+        // By now all of them have been heard.
+        let now_ms = now_ms()?;
         for (who, standing) in heard.into_iter().zip(standings) {
             let fan = &mut self.fans[who as usize];
             match standing {
@@ -238,12 +240,16 @@ impl Play {
         u64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u64::MAX)
     }
 
-    async fn told(mut self) -> Result<Vec<Row>> {
+    async fn told(mut self, redis: &Redis) -> Result<Vec<Row>> {
         self.look().await?;
         let overtaken = overtaken(&self.fans, self.lost_us());
         let missing = self.missing().max(0);
         eprintln!("#   after the loss: {} called, {} polls noted in {AFTER:?}", self.called, self.seen);
         eprintln!("#   called in each ten seconds: {:?}; the rate is {}", self.pace, RATE_PER_MIN / 6.0);
+        let stats = redis.command(&["INFO", "commandstats"])?;
+        if let Some(calls) = stats.iter().find(|line| line.starts_with("cmdstat_fcall:")) {
+            eprintln!("#   Redis: {}", calls.trim());
+        }
         eprintln!("#   polls came at most {:.2} s late", self.late.as_secs_f64());
         ensure!(self.late <= LATE_MAX, "this machine cannot play a million: polls came {:?} late", self.late);
         eprintln!("#   calling rests 5 s after a loss by design, see docs/THE-LINE.md");
@@ -273,8 +279,7 @@ fn overtaken(fans: &[Fan], lost_us: u64) -> usize {
             && turn.0 >= lost_us
             && calls.iter().take_while(|call| (call.0, call.1) < turn).any(|(at_us, _, called)| {
                 let at_ms = at_us / 1_000;
-                // A poll in the same step as the call may have come after it.
-                let in_time = |ms: &u64| *ms + 100 < at_ms && at_ms < *ms + PRESENCE_MS;
+                let in_time = |ms: &u64| *ms < at_ms && at_ms < *ms + PRESENCE_MS;
                 *called > score && fan.seen_ms.iter().any(in_time)
             })
     };

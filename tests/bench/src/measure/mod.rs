@@ -11,6 +11,7 @@ mod flushall;
 mod gateway_memory;
 mod join;
 mod line_memory;
+mod live_map;
 mod pass;
 mod poll;
 
@@ -36,5 +37,6 @@ pub(crate) const ALL: &[Measurement] = &[
     Measurement { name: "line-memory", what: "Redis memory of a waiting visitor among a million", long: false, run: line_memory::measure },
     Measurement { name: "admit", what: "the tick with a million waiting", long: false, run: admit_tick::measure },
     Measurement { name: "gateway-memory", what: "gateway memory of a sale with a million waiting", long: false, run: gateway_memory::measure },
+    Measurement { name: "live-map", what: "ten thousand viewers of one map while a thousand seats a second change", long: false, run: live_map::measure },
     Measurement { name: "flushall", what: "a million waiting lose their Redis and go on asking", long: true, run: flushall::measure },
 ];

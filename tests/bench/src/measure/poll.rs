@@ -1,4 +1,5 @@
-//! A poll from behind the horizon, beside nginx serving a body of the same size from memory.
+//! A poll from behind the horizon, beside nginx serving a static body of the same size: from a file that it keeps open, and
+//! from its configuration, which is the least that nginx can do.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -39,19 +40,25 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Row>> {
     let (house, places) = line_of_far_visitors("poll")?;
     let body = house.poll("poll", &places[0])?;
     eprintln!("#   the body has {} bytes", body.len());
-    let nginx = Nginx::with_body("application/json", body.len())?;
+    let peers = [
+        ("nginx file", "poll_vs_nginx_static", Nginx::with_file("application/json", body.len())?),
+        ("nginx memory", "poll_vs_nginx_memory", Nginx::with_body("application/json", body.len())?),
+    ];
     let requests = polls("poll", &places)?;
     let mut sides = vec![Side::new("ours", || requests.round(house.url(), seconds, house.gateway_pid()))];
-    if let Some(nginx) = &nginx {
-        sides.push(Side::new("nginx", || requests.round(&nginx.peer.url(), seconds, nginx.peer.pid())));
+    for (name, _, nginx) in &peers {
+        if let Some(Nginx { peer, .. }) = nginx {
+            sides.push(Side::new(name, || requests.round(&peer.url(), seconds, peer.pid())));
+        }
     }
     let played = alternate(&mut sides, rounds)?;
     let ours = rate(&played[0]);
-    Ok(vec![match played.get(1) {
-        Some(nginx) => Row::beside("poll_vs_nginx_static", "/s", ours, rate(nginx), ratio(&played[0], nginx), VS_NGINX),
-        None => {
-            eprintln!("# nginx is missing: `sh tests/stack/setup.sh bench` installs it");
-            Row::without_peer("poll_vs_nginx_static", "/s", ours, VS_NGINX)
-        }
-    }])
+    if played.len() == 1 {
+        eprintln!("# nginx is missing: `sh tests/stack/setup.sh bench` installs it");
+    }
+    let row = |(i, (_, name, _)): (usize, &(&str, &'static str, Option<Nginx>))| match played.get(i + 1) {
+        Some(nginx) => Row::beside(name, "/s", ours, rate(nginx), ratio(&played[0], nginx), VS_NGINX),
+        None => Row::without_peer(name, "/s", ours, VS_NGINX),
+    };
+    Ok(peers.iter().enumerate().map(row).collect())
 }

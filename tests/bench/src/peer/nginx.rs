@@ -46,9 +46,27 @@ impl Nginx {
         Self::start("", &format!("default_type {content_type}; return 200 \"{body}\";"))
     }
 
+    /// One that serves a file of so many bytes for everything; `None` when nginx is not installed.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn with_file(content_type: &str, bytes: usize) -> Result<Option<Self>> {
+        let location = format!("default_type {content_type}; root files; try_files /body =404;");
+        let file = (Path::new("files/body"), "x".repeat(bytes));
+        Self::start_with("", &location, Some(file))
+    }
+
     fn start(outside: &str, location: &str) -> Result<Option<Self>> {
+        Self::start_with(outside, location, None)
+    }
+
+    fn start_with(outside: &str, location: &str, content: Option<(&Path, String)>) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
         let dir = tempfile::Builder::new().prefix("usher-bench-nginx-").tempdir()?;
+        if let Some((file, text)) = content {
+            std::fs::create_dir_all(dir.path().join(file.parent().unwrap_or(file)))?;
+            std::fs::write(dir.path().join(file), text)?;
+        }
         let address = free_address()?;
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, configuration(dir.path(), address, outside, location))?;
@@ -66,6 +84,7 @@ fn configuration(dir: &Path, address: SocketAddr, outside: &str, location: &str)
          http {{
              access_log off; keepalive_timeout 60s; keepalive_requests 100000000; tcp_nodelay on;
              client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
+             sendfile on; open_file_cache max=16;
              uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
              {outside}
              server {{ listen {address}; location / {{ {location} }} }}

@@ -85,7 +85,7 @@ async fn pay_back(services: &Services, payment: &PaymentRow, known: &ProviderPay
         ProviderStatus::Captured => {
             // All that was taken, also when it is not what we asked for.
             let taken = Money::new(known.amount, payment.amount.currency());
-            match services.provider.refund(&known.id, taken).await {
+            match services.provider.refund(&known.id, taken, &format!("{}/refund", known.id)).await {
                 Ok(now) if now.status == ProviderStatus::Refunded => {
                     mark(services, key, Mark::Refunded(known.id.clone())).await
                 }

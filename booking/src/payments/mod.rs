@@ -17,8 +17,16 @@ pub struct ProviderPayment {
     pub id: String,
     /// Its stage there.
     pub status: ProviderStatus,
+    /// The reference we gave it.
+    pub reference: String,
     /// How much it is for.
     pub amount: i64,
+    /// ISO 4217 code, in capitals.
+    pub currency: String,
+    /// How much was taken.
+    pub captured: i64,
+    /// How much of that went back.
+    pub refunded: i64,
     /// Why it was declined.
     pub decline_reason: Option<String>,
 }
@@ -89,6 +97,6 @@ pub trait PaymentProvider: Send + Sync + std::fmt::Debug {
     /// Gives the authorisation back.
     async fn void(&self, payment: &str) -> Result<ProviderPayment, ProviderError>;
 
-    /// Pays the whole amount back.
-    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError>;
+    /// Pays some or all of what was taken back, once per `key`.
+    async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError>;
 }

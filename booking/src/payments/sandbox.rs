@@ -32,8 +32,14 @@ pub struct Sandbox {
 #[derive(Debug, Deserialize)]
 struct Payment {
     payment: String,
+    reference: String,
     status: String,
     amount: i64,
+    currency: String,
+    #[serde(default)]
+    captured: i64,
+    #[serde(default)]
+    refunded: i64,
     #[serde(default)]
     decline_reason: Option<String>,
 }
@@ -100,8 +106,8 @@ impl TryFrom<Payment> for ProviderPayment {
                 return Err(ProviderError::Unknown(Nonsense { status: StatusCode::OK, what }.into()));
             }
         };
-        let Payment { payment, amount, decline_reason, .. } = payment;
-        Ok(Self { id: payment, status, amount, decline_reason })
+        let Payment { payment, reference, amount, currency, captured, refunded, decline_reason, .. } = payment;
+        Ok(Self { id: payment, status, reference, amount, currency, captured, refunded, decline_reason })
     }
 }
 
@@ -147,8 +153,8 @@ impl PaymentProvider for Sandbox {
         self.post(&format!("/v1/payments/{payment}/void"), &format!("{payment}/void"), &json!({})).await
     }
 
-    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
+    async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
         let body = json!({ "amount": amount.amount() });
-        self.post(&format!("/v1/payments/{payment}/refunds"), &format!("{payment}/refund"), &body).await
+        self.post(&format!("/v1/payments/{payment}/refunds"), key, &body).await
     }
 }

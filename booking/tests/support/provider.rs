@@ -118,7 +118,7 @@ impl PaymentProvider for FaultyProvider {
         self.inner.void(payment).await
     }
 
-    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
-        self.inner.refund(payment, amount).await
+    async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
+        self.inner.refund(payment, amount, key).await
     }
 }

@@ -59,6 +59,8 @@ pub struct Database {
 pub struct Payments {
     /// Base URL of the sandbox provider.
     pub sandbox_url: String,
+    /// File of the secret that signs the sandbox provider's callbacks; without it none are taken.
+    pub sandbox_webhook_secret_file: Option<PathBuf>,
     /// How long one call to a provider may take.
     #[serde(default = "default_provider_ms")]
     pub provider_timeout_ms: u64,
@@ -148,6 +150,8 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new("."));
         config.organiser_token_file = folder.join(&config.organiser_token_file);
         config.buyer_key_file = folder.join(&config.buyer_key_file);
+        let secrets = config.payments.sandbox_webhook_secret_file.iter_mut();
+        secrets.for_each(|file| *file = folder.join(&*file));
         Ok(config)
     }
 
@@ -230,7 +234,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 3), ("payments", 4), ("holds", 2), ("jobs", 3)];
+        let tables = [("database", 3), ("payments", 5), ("holds", 2), ("jobs", 3)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }

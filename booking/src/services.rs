@@ -54,7 +54,10 @@ impl Services {
     /// When a URL or a key is malformed or a secret file cannot be read.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let payments = &config.payments;
-        let provider = Sandbox::new(&payments.sandbox_url, client()?, payments.provider_timeout());
+        let mut provider = Sandbox::new(&payments.sandbox_url, client()?, payments.provider_timeout());
+        if let Some(file) = &payments.sandbox_webhook_secret_file {
+            provider = provider.with_webhook_secret(config::read_secret(file)?);
+        }
         Self::with_provider(config, Arc::new(provider))
     }
 

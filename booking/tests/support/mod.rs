@@ -217,10 +217,13 @@ async fn serve(services: &Services, stop: &CancellationToken) -> String {
 
 async fn serve_psp(folder: &Path, stop: &CancellationToken) -> String {
     let port_file = folder.join("psp.port");
+    let webhook_secret = folder.join("psp.secret");
+    std::fs::write(&webhook_secret, "whsec_test").unwrap();
     let options = stack::psp::PspOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         ledger: folder.join("ledger.ndjson"),
         port_file: Some(port_file.clone()),
+        later: stack::psp::Later { webhook_secret_file: Some(webhook_secret), processed_ms: 50 },
     };
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(async move { stack::psp::serve(&options, stopped).await.unwrap() });
@@ -236,7 +239,7 @@ fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Option
         "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\norganiser_token_file = \"organiser.token\"\n\
          buyer_key_file = \"buyer.key\"\npass_keys_urls = [\"{keys}\"]\nsecure_cookies = false\n\
          [database]\nurl = \"{database}\"\nmax_connections = 12\nacquire_timeout_ms = 20000\n\
-         [payments]\nsandbox_url = \"{psp}\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
+         [payments]\nsandbox_url = \"{psp}\"\nsandbox_webhook_secret_file = \"psp.secret\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
     );
     std::fs::write(&file, text).unwrap();
     let set: Vec<String> = options.set.iter().map(|&set| set.to_owned()).collect();

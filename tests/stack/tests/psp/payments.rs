@@ -1,81 +1,8 @@
-//! The sandbox payment provider over HTTP, as its own process: what it answers, what it refuses, and
-//! that a `kill -9` takes nothing back.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
-
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+//! Payments that are decided at once: what is answered, what is refused, and that a `kill -9` takes nothing back.
 
 use serde_json::{Value, json};
 
-struct Psp {
-    child: Child,
-    port: u16,
-}
-
-impl Psp {
-    fn start(dir: &Path) -> Psp {
-        let port_file = dir.join("port");
-        let _ = std::fs::remove_file(&port_file);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stack"))
-            .args(["psp", "--listen", "127.0.0.1:0", "--ledger"])
-            .arg(dir.join("ledger.ndjson"))
-            .arg("--port-file")
-            .arg(&port_file)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(port) = std::fs::read_to_string(&port_file) {
-                return Psp { child, port: port.parse().unwrap() };
-            }
-            assert!(child.try_wait().unwrap().is_none(), "the provider ended");
-            assert!(Instant::now() < deadline, "no port after 20 s");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// One request; an empty `key` sends no key.
-    fn send(&self, line: &str, key: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let key = if key.is_empty() { String::new() } else { format!("Idempotency-Key: {key}\r\n") };
-        let head = format!("Host: psp\r\nConnection: close\r\nContent-Length: {}\r\n{key}", body.len());
-        stream.write_all(format!("{line} HTTP/1.1\r\n{head}\r\n{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        let (status, body) = self.send(&format!("GET {path}"), "", "");
-        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
-    }
-
-    fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
-        let (status, body) = self.send(&format!("POST {path}"), key, &body.to_string());
-        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
-    }
-
-    fn pay(&self, key: &str, token: &str) -> (u16, Value) {
-        self.post("/v1/payments", key, &payment(token))
-    }
-}
-
-impl Drop for Psp {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn payment(token: &str) -> Value {
-    json!({ "reference": "b/1", "amount": 4500, "currency": "EUR", "token": token, "webhook_url": null })
-}
+use super::provider::Psp;
 
 #[test]
 fn a_payment_goes_its_way_and_is_in_the_ledger() {

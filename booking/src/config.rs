@@ -57,7 +57,11 @@ pub struct Database {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payments {
+    /// Which of them takes payments.
+    #[serde(default)]
+    pub provider: ProviderName,
     /// Base URL of the sandbox provider.
+    #[serde(default)]
     pub sandbox_url: String,
     /// File of the secret that signs the sandbox provider's callbacks; without it none are taken.
     pub sandbox_webhook_secret_file: Option<PathBuf>,
@@ -70,6 +74,36 @@ pub struct Payments {
     /// How long seats stay pending before an unknown payment counts as never made.
     #[serde(default = "default_pending_s")]
     pub pending_s: u32,
+    /// Stripe, when it is the one.
+    pub stripe: Option<StripeAccount>,
+}
+
+/// The names of the providers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderName {
+    /// The sandbox: no money moves.
+    #[default]
+    Sandbox,
+    /// Stripe.
+    Stripe,
+}
+
+/// How to reach Stripe.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StripeAccount {
+    /// Base URL of its API.
+    #[serde(default = "default_stripe_url")]
+    pub api_url: String,
+    /// File of the secret key.
+    pub secret_key_file: PathBuf,
+    /// File of the secret that signs its callbacks.
+    pub webhook_secret_file: PathBuf,
+}
+
+fn default_stripe_url() -> String {
+    "https://api.stripe.com".to_owned()
 }
 
 /// Limits of holds.
@@ -151,6 +185,8 @@ impl Config {
         config.organiser_token_file = folder.join(&config.organiser_token_file);
         config.buyer_key_file = folder.join(&config.buyer_key_file);
         let secrets = config.payments.sandbox_webhook_secret_file.iter_mut();
+        let stripe = config.payments.stripe.iter_mut();
+        let secrets = secrets.chain(stripe.flat_map(|it| [&mut it.secret_key_file, &mut it.webhook_secret_file]));
         secrets.for_each(|file| *file = folder.join(&*file));
         Ok(config)
     }
@@ -170,6 +206,11 @@ impl Config {
         ensure!((1..=86_400).contains(&self.holds.ttl_s), "holds.ttl_s is 1 to 86400");
         ensure!((1..=1000).contains(&self.holds.max_seats_per_visitor), "holds.max_seats_per_visitor is 1 to 1000");
         ensure!((2..=1000).contains(&self.database.max_connections), "database.max_connections is 2 to 1000");
+        let payments = &self.payments;
+        let has_account = payments.provider != ProviderName::Stripe || payments.stripe.is_some();
+        ensure!(has_account, "payments.stripe is needed by the provider stripe");
+        let has_sandbox = payments.provider != ProviderName::Sandbox || !payments.sandbox_url.is_empty();
+        ensure!(has_sandbox, "payments.sandbox_url is needed by the provider sandbox");
         ensure!(self.database.acquire_timeout_ms > 0, "database.acquire_timeout_ms is above 0");
         ensure!(self.jobs.sweep_every_ms >= 10, "jobs.sweep_every_ms is at least 10");
         ensure!(self.jobs.reconcile_every_ms >= 10, "jobs.reconcile_every_ms is at least 10");
@@ -234,7 +275,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 3), ("payments", 5), ("holds", 2), ("jobs", 3)];
+        let tables = [("database", 3), ("payments", 7), ("holds", 2), ("jobs", 3)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }
@@ -258,6 +299,9 @@ mod tests {
             ("jobs.run=maybe", "run"),
             ("holds.ttl_s=0", "ttl_s"),
             ("payments.pending_s=10", "still running"),
+            ("payments.provider=cash", "provider"),
+            ("payments.provider=stripe", "payments.stripe"),
+            ("payments.sandbox_url=''", "sandbox_url"),
             ("nonsense", "KEY=VALUE"),
             ("listen.x=1", "not a table"),
         ] {

@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::events::EventBook;
 use crate::feed::Feeds;
 use crate::passes::PassKeys;
-use crate::payments::{PaymentProvider, Sandbox};
+use crate::payments::{self, PaymentProvider};
 use crate::storage;
 
 /// Shared by all requests and jobs of a node; cheap to clone.
@@ -53,12 +53,8 @@ impl Services {
     /// # Errors
     /// When a URL or a key is malformed or a secret file cannot be read.
     pub fn new(config: Config) -> anyhow::Result<Self> {
-        let payments = &config.payments;
-        let mut provider = Sandbox::new(&payments.sandbox_url, client()?, payments.provider_timeout());
-        if let Some(file) = &payments.sandbox_webhook_secret_file {
-            provider = provider.with_webhook_secret(config::read_secret(file)?);
-        }
-        Self::with_provider(config, Arc::new(provider))
+        let provider = payments::configured(&config.payments, client()?)?;
+        Self::with_provider(config, provider)
     }
 
     /// Like [`Services::new`], with another payment provider.

@@ -16,4 +16,5 @@ mod money;
 mod passes;
 mod problems;
 mod shop;
+mod stripe;
 mod support;

@@ -5,14 +5,18 @@
 //! transaction is open. What a provider calls back is checked here ([`signature`]) and says no more than which payment
 //! to ask about.
 
+mod choice;
 mod exchange;
 mod sandbox;
 pub mod signature;
+mod stripe;
 
 use async_trait::async_trait;
 use booking_domain::Money;
+pub use choice::configured;
 use http::HeaderMap;
 pub use sandbox::Sandbox;
+pub use stripe::Stripe;
 
 use self::signature::SignatureError;
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod fan;
+pub(crate) mod localstripe;
 mod provider;
 
 use std::path::Path;

@@ -34,6 +34,9 @@ pub struct Config {
     /// Limits of holds.
     #[serde(default)]
     pub holds: Holds,
+    /// How patient checkout is.
+    #[serde(default)]
+    pub checkout: Checkout,
     /// Background jobs.
     #[serde(default)]
     pub jobs: Jobs,
@@ -48,6 +51,9 @@ pub struct Database {
     /// Connections of this node: two to four times the cores of the database, shared among the nodes.
     #[serde(default = "default_connections")]
     pub max_connections: u32,
+    /// Connections of this node for callbacks and jobs alone, beside those.
+    #[serde(default = "default_background_connections")]
+    pub background_connections: u32,
     /// How long a request waits for a connection before it is answered 503.
     #[serde(default = "default_acquire_ms")]
     pub acquire_timeout_ms: u64,
@@ -122,6 +128,40 @@ impl Default for Holds {
     }
 }
 
+/// How patient checkout is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkout {
+    /// How long a buyer at least has to try again after a payment came to nothing.
+    pub retry_s: u32,
+    /// No hold lives longer than so many seconds, whatever prolongs it.
+    pub hold_cap_s: u32,
+    /// How long seats stay pending at most while the provider cannot be asked.
+    pub pending_cap_s: u32,
+    /// After so many calls in a row without an answer the provider counts as down.
+    pub breaker_failures: u32,
+    /// How long it is left alone then, before one call tries it again.
+    pub breaker_pause_ms: u64,
+    /// Where announcements are posted; without it they are written to the log.
+    pub outbox_url: Option<String>,
+    /// After so many tries an announcement is set aside.
+    pub outbox_tries: u32,
+}
+
+impl Default for Checkout {
+    fn default() -> Self {
+        Self {
+            retry_s: 120,
+            hold_cap_s: 1800,
+            pending_cap_s: 900,
+            breaker_failures: 5,
+            breaker_pause_ms: 2000,
+            outbox_url: None,
+            outbox_tries: 10,
+        }
+    }
+}
+
 /// Background jobs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -146,6 +186,9 @@ const fn yes() -> bool {
 const fn default_connections() -> u32 {
     16
 }
+const fn default_background_connections() -> u32 {
+    4
+}
 const fn default_acquire_ms() -> u64 {
     2000
 }
@@ -153,7 +196,7 @@ const fn default_provider_ms() -> u64 {
     10_000
 }
 const fn default_answer_ms() -> u64 {
-    4000
+    900
 }
 const fn default_pending_s() -> u32 {
     60
@@ -206,6 +249,17 @@ impl Config {
         ensure!((1..=86_400).contains(&self.holds.ttl_s), "holds.ttl_s is 1 to 86400");
         ensure!((1..=1000).contains(&self.holds.max_seats_per_visitor), "holds.max_seats_per_visitor is 1 to 1000");
         ensure!((2..=1000).contains(&self.database.max_connections), "database.max_connections is 2 to 1000");
+        ensure!(
+            (2..=1000).contains(&self.database.background_connections),
+            "database.background_connections is 2 to 1000"
+        );
+        ensure!(self.checkout.hold_cap_s >= self.holds.ttl_s, "checkout.hold_cap_s is at least holds.ttl_s");
+        ensure!(
+            self.checkout.pending_cap_s >= self.payments.pending_s,
+            "checkout.pending_cap_s is at least payments.pending_s"
+        );
+        ensure!(self.checkout.breaker_failures > 0, "checkout.breaker_failures is above 0");
+        ensure!((1..=1000).contains(&self.checkout.outbox_tries), "checkout.outbox_tries is 1 to 1000");
         let payments = &self.payments;
         let has_account = payments.provider != ProviderName::Stripe || payments.stripe.is_some();
         ensure!(has_account, "payments.stripe is needed by the provider stripe");
@@ -275,7 +329,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 3), ("payments", 7), ("holds", 2), ("jobs", 3)];
+        let tables = [("database", 4), ("payments", 7), ("holds", 2), ("checkout", 7), ("jobs", 3)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }

@@ -7,14 +7,19 @@
 
 mod attempts;
 mod bookings;
+mod callbacks;
 mod catalogue;
 mod holds;
 mod idempotency;
 mod lapsed;
+mod late;
 mod live;
 mod money;
+mod outage;
+mod outbox;
 mod passes;
 mod problems;
+mod refunds;
 mod shop;
 mod stripe;
 mod support;

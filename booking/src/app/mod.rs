@@ -1,13 +1,19 @@
 //! The use cases, one per file. Each owns its transactions; none knows HTTP.
 
 pub mod cancel_booking;
-mod collect_payment;
+pub mod cancel_event;
 pub mod confirm_booking;
+pub mod deliver_announcements;
 pub mod expire_holds;
 pub mod hold_seats;
 pub mod import_event;
+mod late_payment;
 pub mod once;
+mod payment_calls;
 pub mod payment_outcome;
+mod payment_steps;
+pub mod receive_callback;
+pub mod refund_booking;
 pub mod release_hold;
 pub mod settle_payment;
 pub mod start_booking;

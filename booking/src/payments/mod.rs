@@ -5,6 +5,7 @@
 //! transaction is open. What a provider calls back is checked here ([`signature`]) and says no more than which payment
 //! to ask about.
 
+pub mod breaker;
 mod choice;
 mod exchange;
 mod sandbox;
@@ -73,6 +74,9 @@ pub enum ProviderError {
     /// It may or may not have acted: a timeout, a broken connection, an answer that makes no sense.
     #[error("the provider's answer is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It was not asked at all, since it counts as down: it has not acted.
+    #[error("the provider counts as down and was not asked")]
+    NotAsked,
 }
 
 /// What a provider called us about. It is a hint and no more: the payment itself is asked for again.

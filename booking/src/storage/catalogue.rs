@@ -1,7 +1,8 @@
 //! Reading the catalogue: events, venues, plans, prices. Written by [`super::import`] alone.
 
-use booking_domain::{Currency, EventId};
+use booking_domain::{Currency, EventId, RefundPolicy};
 use jiff::Timestamp;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
 use super::holds::Price;
@@ -38,6 +39,8 @@ pub struct EventRow {
     pub ends_at: Option<Timestamp>,
     /// Until how long before the start buyers may cancel.
     pub cancel_until_s: i64,
+    /// What comes back when a booking is cancelled.
+    pub refund_policy: RefundPolicy,
     /// Digest of its plan.
     pub plan_digest: Option<String>,
     /// Where everybody looks.
@@ -63,6 +66,7 @@ struct Stored {
     doors_at: Option<jiff_sqlx::Timestamp>,
     ends_at: Option<jiff_sqlx::Timestamp>,
     cancel_until_s: i64,
+    refund_policy: Option<Json<RefundPolicy>>,
     plan_digest: Option<String>,
     focal_x: Option<f64>,
     focal_y: Option<f64>,
@@ -91,6 +95,9 @@ impl TryFrom<Stored> for EventRow {
             doors_at: row.doors_at.map(jiff_sqlx::Timestamp::to_jiff),
             ends_at: row.ends_at.map(jiff_sqlx::Timestamp::to_jiff),
             cancel_until_s: row.cancel_until_s,
+            refund_policy: row
+                .refund_policy
+                .map_or_else(|| RefundPolicy::full_until(row.cancel_until_s), |policy| policy.0),
             plan_digest: row.plan_digest,
             focal_point: row.focal_x.zip(row.focal_y),
             seat_count: row.seat_count,
@@ -107,7 +114,8 @@ pub async fn event(conn: &mut PgConnection, id: &EventId) -> Result<Option<Event
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, plan_digest, focal_x, focal_y, seat_count,
+                  starts_at, doors_at, ends_at, cancel_until_s, refund_policy as "refund_policy: Json<RefundPolicy>",
+                  plan_digest, focal_x, focal_y, seat_count,
                   clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id) where event_id = $1"#,
         id.as_str()
@@ -148,7 +156,8 @@ pub async fn events(pool: &PgPool, filter: &Filter) -> Result<Vec<EventRow>, Err
     let rows = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, plan_digest, focal_x, focal_y, seat_count,
+                  starts_at, doors_at, ends_at, cancel_until_s, refund_policy as "refund_policy: Json<RefundPolicy>",
+                  plan_digest, focal_x, focal_y, seat_count,
                   clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id)
            where not exists (select from unnest($1::text[]) as word where position(word in search) = 0)

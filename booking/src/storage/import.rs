@@ -1,6 +1,6 @@
 //! Writing the catalogue. An import is one transaction; it happens once per event.
 
-use booking_domain::EventId;
+use booking_domain::{EventId, RefundPolicy};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 
@@ -50,6 +50,8 @@ pub struct NewEvent {
     pub ends_at: Option<Timestamp>,
     /// Until how long before the start buyers may cancel.
     pub cancel_until_s: i64,
+    /// What comes back when a booking is cancelled; none = all, until then.
+    pub refund_policy: Option<RefundPolicy>,
     /// Fee per place.
     pub fee: i64,
     /// Included tax, in basis points.
@@ -166,8 +168,9 @@ async fn write_event(conn: &mut PgConnection, new: &NewEvent) -> Result<(), Erro
     let time = |at: Option<Timestamp>| at.map(jiff_sqlx::ToSqlx::to_sqlx);
     sqlx::query!(
         "insert into event (event_id, name, venue_id, category, performers, sale, currency, starts_at, doors_at, ends_at,
-                            cancel_until_s, fee, tax_bp, plan_digest, focal_x, focal_y, seat_count, import_digest, search)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                            cancel_until_s, fee, tax_bp, plan_digest, focal_x, focal_y, seat_count, import_digest, search,
+                            refund_policy)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         new.id.as_str(),
         new.name,
         new.venue_id,
@@ -186,7 +189,8 @@ async fn write_event(conn: &mut PgConnection, new: &NewEvent) -> Result<(), Erro
         new.focal_point.map(|at| at.1),
         i32::try_from(new.seats.len()).map_err(|e| Error::internal("too many seats", e))?,
         new.import_digest,
-        search
+        search,
+        new.refund_policy.as_ref().map(sqlx::types::Json) as _
     )
     .execute(conn)
     .await?;

@@ -10,14 +10,19 @@
 
 pub mod areas;
 pub mod bookings;
+pub mod callbacks;
+pub mod cancellations;
 pub mod catalogue;
 pub mod history;
 pub mod holds;
 pub mod idempotency;
 pub mod import;
+pub mod late;
 pub mod limits;
 pub mod locks;
+pub mod outbox;
 pub mod payments;
+pub mod refunds;
 pub mod seats;
 pub mod tickets;
 pub mod tx;
@@ -42,6 +47,18 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// # Errors
 /// When the URL is malformed.
 pub fn open(config: &Database) -> anyhow::Result<PgPool> {
+    open_with(config, config.max_connections)
+}
+
+/// Opens the pool of callbacks and jobs, which requests cannot exhaust.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn open_for_background(config: &Database) -> anyhow::Result<PgPool> {
+    open_with(config, config.background_connections)
+}
+
+fn open_with(config: &Database, connections: u32) -> anyhow::Result<PgPool> {
     let options = connect_options(config)?.options([
         ("statement_timeout", "5000"),
         ("lock_timeout", "2000"),
@@ -49,7 +66,7 @@ pub fn open(config: &Database) -> anyhow::Result<PgPool> {
         ("jit", "off"),
     ]);
     Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        .max_connections(connections)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         // One round trip less per request; a broken connection shows itself at its first statement.
         .test_before_acquire(false)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use booking::app::deliver_announcements::Consumer;
 use booking::app::import_event::import_event;
 use booking::config::Config;
 use booking::payments::PaymentProvider;
@@ -108,6 +109,8 @@ pub(crate) struct Options {
     pub(crate) faults: Option<Arc<Faults>>,
     /// Whether the jobs run.
     pub(crate) jobs: bool,
+    /// Who learns of bookings.
+    pub(crate) consumer: Option<Arc<dyn Consumer>>,
 }
 
 impl TestApp {
@@ -180,7 +183,7 @@ impl TestApp {
         self.stop.cancel();
         self.jobs.close();
         self.jobs.wait().await;
-        self.services.db.close().await;
+        self.services.close().await;
     }
 }
 
@@ -248,14 +251,14 @@ fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Option
 }
 
 fn services(config: Config, options: &Options) -> Services {
-    match &options.faults {
-        None => Services::new(config).unwrap(),
-        Some(faults) => {
-            let inner = Services::new(config.clone()).unwrap();
-            let provider: Arc<dyn PaymentProvider> =
-                Arc::new(FaultyProvider::new(Arc::clone(&inner.provider), Arc::clone(faults)));
-            Services::with_provider(config, provider).unwrap()
-        }
+    let inner = Services::new(config.clone()).unwrap();
+    let provider: Arc<dyn PaymentProvider> = match &options.faults {
+        None => Arc::clone(&inner.provider),
+        Some(faults) => Arc::new(FaultyProvider::new(Arc::clone(&inner.provider), Arc::clone(faults))),
+    };
+    match &options.consumer {
+        Some(consumer) => Services::with_consumer(config, provider, Arc::clone(consumer)).unwrap(),
+        None => Services::with_provider(config, provider).unwrap(),
     }
 }
 

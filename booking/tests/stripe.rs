@@ -15,9 +15,13 @@ use crate::support::localstripe::{ASKING_CARD, DECLINED_CARD, GOOD_CARD, LocalSt
 use crate::support::{GUARDED, Options, TestApp, path_of, until};
 
 fn stripe(url: &str, key: &str) -> Stripe {
+    stripe_within(url, key, 10_000)
+}
+
+fn stripe_within(url: &str, key: &str, timeout_ms: u64) -> Stripe {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::new();
-    Stripe::new(url, client, Duration::from_secs(10), key.into(), WEBHOOK_SECRET.into()).unwrap()
+    let (client, timeout) = (reqwest::Client::new(), Duration::from_millis(timeout_ms));
+    Stripe::new(url, client, timeout, key.into(), WEBHOOK_SECRET.into()).unwrap()
 }
 
 fn euro(amount: i64) -> Money {
@@ -328,5 +332,21 @@ fn the_secret_key_does_not_travel_in_the_clear() {
     ] {
         let made = Stripe::new(url, client.clone(), Duration::from_secs(1), "sk".into(), "whsec".into());
         assert_eq!(made.is_ok(), is_good, "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_several_requests_takes_no_longer_than_one() {
+    let routes = axum::Router::new().fallback(|| async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let mut both = intent("requires_capture");
+        both["data"] = json!([both.clone()]);
+        both.to_string()
+    });
+    let url = serve(routes).await;
+    // Each request is in time, the two together only when that is enough for both.
+    for (timeout_ms, is_in_time) in [(700, false), (10_000, true)] {
+        let found = stripe_within(&url, SECRET_KEY, timeout_ms).find("b/1").await;
+        assert_eq!(found.is_ok_and(|found| found.is_some()), is_in_time, "{timeout_ms}");
     }
 }

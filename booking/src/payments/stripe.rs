@@ -100,18 +100,68 @@ impl Stripe {
         document(self.post(&format!("{}/{step}", path_of(payment)?), key, &form).await?)
     }
 
+    /// A call of several requests is bounded as one.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+        let late = |elapsed: tokio::time::error::Elapsed| Err(ProviderError::Unknown(elapsed.into()));
+        tokio::time::timeout(self.timeout, call).await.unwrap_or_else(late)
+    }
+
+    /// Makes an intent, or says what became of one that was made before.
+    async fn make(&self, request: &Authorise) -> Result<ProviderPayment, ProviderError> {
+        let (amount, currency) = intent::in_stripes_units(request.amount)?;
+        let form = vec![
+            ("amount", amount.as_str()),
+            ("currency", &currency),
+            ("payment_method", &request.token),
+            ("payment_method_types[]", "card"),
+            ("capture_method", "manual"),
+            ("confirm", "true"),
+            ("metadata[reference]", &request.reference),
+            ("expand[]", "latest_charge"),
+        ];
+        let answer = self.post(INTENTS, &request.reference, &form).await?;
+        if answer.status == StatusCode::PAYMENT_REQUIRED {
+            return self.declined(&answer, &request.reference).await;
+        }
+        let intent: Intent = document(answer)?;
+        if intent.asks_the_holder() {
+            // Nobody will answer. Should this get lost, the intent stays open and takes no money.
+            if let Err(error) = self.void(&intent.id).await {
+                tracing::warn!(payment = intent.id, %error, "a payment that nobody can go on with stays open");
+            }
+        }
+        intent.payment()
+    }
+
     /// What a declined creation left behind.
     async fn declined(&self, answer: &Answer, reference: &str) -> Result<ProviderPayment, ProviderError> {
         let failure: Failure = answer.read()?;
         let reason = failure.reason();
         let found = match failure.into_intent() {
             Some(intent) => Some(intent.payment()?),
-            None => self.find(reference).await?,
+            None => self.found(reference).await?,
         };
         // An answer that names no payment settles nothing unless there is one.
         let payment = found.ok_or_else(|| answer.nonsense())?;
         let decline_reason = reason.or(payment.decline_reason);
         Ok(ProviderPayment { status: ProviderStatus::Declined, decline_reason, ..payment })
+    }
+
+    /// The intent with our reference, read whole.
+    async fn found(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError> {
+        let found = match self.search(reference).await? {
+            Some(found) => found,
+            None => self.look_through(reference).await?,
+        };
+        // More than one is more than the idempotency key allows within its day; the one with money counts.
+        if found.len() > 1 {
+            tracing::error!(reference, count = found.len(), "the provider has several payments with one reference");
+        }
+        match found.iter().max_by_key(|intent| intent.weight()) {
+            // Lists do not say what was refunded.
+            Some(intent) => self.get(&intent.id).await,
+            None => Ok(None),
+        }
     }
 
     /// All intents with our reference; `None` where there is no search.
@@ -166,45 +216,11 @@ impl PaymentProvider for Stripe {
     }
 
     async fn authorise(&self, request: &Authorise) -> Result<ProviderPayment, ProviderError> {
-        let (amount, currency) = intent::in_stripes_units(request.amount)?;
-        let form = vec![
-            ("amount", amount.as_str()),
-            ("currency", &currency),
-            ("payment_method", &request.token),
-            ("payment_method_types[]", "card"),
-            ("capture_method", "manual"),
-            ("confirm", "true"),
-            ("metadata[reference]", &request.reference),
-            ("expand[]", "latest_charge"),
-        ];
-        let answer = self.post(INTENTS, &request.reference, &form).await?;
-        if answer.status == StatusCode::PAYMENT_REQUIRED {
-            return self.declined(&answer, &request.reference).await;
-        }
-        let intent: Intent = document(answer)?;
-        if intent.asks_the_holder() {
-            // Nobody will answer. Should this get lost, the intent stays open and takes no money.
-            if let Err(error) = self.void(&intent.id).await {
-                tracing::warn!(payment = intent.id, %error, "a payment that nobody can go on with stays open");
-            }
-        }
-        intent.payment()
+        self.in_time(self.make(request)).await
     }
 
     async fn find(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError> {
-        let found = match self.search(reference).await? {
-            Some(found) => found,
-            None => self.look_through(reference).await?,
-        };
-        // More than one is more than the idempotency key allows within its day; the one with money counts.
-        if found.len() > 1 {
-            tracing::error!(reference, count = found.len(), "the provider has several payments with one reference");
-        }
-        match found.iter().max_by_key(|intent| intent.weight()) {
-            // Lists do not say what was refunded.
-            Some(intent) => self.get(&intent.id).await,
-            None => Ok(None),
-        }
+        self.in_time(self.found(reference)).await
     }
 
     async fn get(&self, payment: &str) -> Result<Option<ProviderPayment>, ProviderError> {
@@ -228,10 +244,13 @@ impl PaymentProvider for Stripe {
     async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
         let (amount, _) = intent::in_stripes_units(amount)?;
         let form = vec![("payment_intent", payment), ("amount", &amount)];
-        let refund: Refund = document(self.post("/v1/refunds", key, &form).await?)?;
-        refund.check()?;
-        let lost = || ProviderError::Unknown(format!("the refunded payment {payment} is not found").into());
-        self.get(payment).await?.ok_or_else(lost)
+        let refunded = async {
+            let refund: Refund = document(self.post("/v1/refunds", key, &form).await?)?;
+            refund.check()?;
+            let lost = || ProviderError::Unknown(format!("the refunded payment {payment} is not found").into());
+            self.get(payment).await?.ok_or_else(lost)
+        };
+        self.in_time(refunded).await
     }
 
     fn parse_webhook(&self, raw: &[u8], headers: &HeaderMap, now_s: i64) -> Result<WebhookEvent, WebhookError> {

@@ -31,7 +31,7 @@ pub(super) struct Fault {
     /// Which requests it bites; none named means all.
     #[serde(default)]
     on: Vec<Operation>,
-    /// Whether the request is done all the same: for `error` and `hang`.
+    /// Whether the request is done all the same: for `error`, `hang` and `disconnect`.
     #[serde(default)]
     acts: bool,
     /// How many requests it bites at most.
@@ -53,6 +53,8 @@ pub(super) enum Kind {
     Error,
     /// No answer at all.
     Hang,
+    /// An answer that breaks off, and its connection with it.
+    Disconnect,
     /// An answer that comes later by `latency_ms`.
     Latency,
     /// Events are lost on their way, and nobody tries again.
@@ -119,8 +121,8 @@ impl Faults {
         if lasts.is_zero() || lasts > LONGEST || Duration::from_millis(fault.latency_ms) > LONGEST {
             return Err("a fault lasts 1 to 3600 seconds, and delays by no more");
         }
-        if fault.acts && !matches!(fault.kind, Kind::Error | Kind::Hang) {
-            return Err("only an error and a hanging answer can come after the act");
+        if fault.acts && !matches!(fault.kind, Kind::Error | Kind::Hang | Kind::Disconnect) {
+            return Err("only what loses an answer can come after the act");
         }
         let mut known = self.lock();
         if known.len() >= MOST {

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query as QueryString, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::stream;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -179,8 +180,15 @@ async fn suffer(State(faults): State<Faults>, request: Request, next: Next) -> R
     match kind {
         Kind::Refuse => problem(StatusCode::UNPROCESSABLE_ENTITY, "refused, since a fault says so").into_response(),
         Kind::Hang => never().await.into_response(),
+        Kind::Disconnect => broken_off(),
         _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "broken, since a fault says so").into_response(),
     }
+}
+
+/// An answer whose body fails, which ends its connection.
+fn broken_off() -> Response {
+    let cut = std::io::Error::other("cut off, since a fault says so");
+    Body::from_stream(stream::once(async { Err::<Bytes, _>(cut) })).into_response()
 }
 
 async fn never() -> Problem {

@@ -62,6 +62,20 @@ fn hanging_and_latency_keep_callers_waiting() {
 }
 
 #[test]
+fn a_connection_breaks_off_before_the_act_or_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let psp = Psp::start(dir.path());
+    let body = payment("tok_ok").to_string();
+    for (acts, payments) in [(false, 0), (true, 1)] {
+        switch_on(&psp, &json!({ "kind": "disconnect", "on": ["authorize"], "acts": acts, "count": 1 }));
+        let answer = psp.cut_off("POST /v1/payments", "1", &body);
+        assert!(!answer.ends_with("\r\n0\r\n\r\n") && !answer.contains("authorized"), "{answer:?}");
+        assert_eq!(psp.get("/v1/ledger").1["items"].as_array().unwrap().len(), payments);
+    }
+    assert_eq!(bitten(&psp), [1, 1]);
+}
+
+#[test]
 fn a_fault_ends_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let psp = Psp::start(dir.path());

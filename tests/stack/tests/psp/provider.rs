@@ -50,15 +50,28 @@ impl Psp {
 
     /// The same, or nothing when no answer came in time.
     pub(crate) fn send_within(&self, line: &str, key: &str, body: &str, within: Duration) -> Option<(u16, String)> {
+        let mut answer = String::new();
+        self.sent(line, key, body, within).read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        Some((status, answer.split_once("\r\n\r\n").unwrap().1.to_owned()))
+    }
+
+    /// All that came of an answer until its connection ended.
+    pub(crate) fn cut_off(&self, line: &str, key: &str, body: &str) -> String {
+        let mut answer = Vec::new();
+        match self.sent(line, key, body, PATIENCE).read_to_end(&mut answer) {
+            Err(problem) if problem.kind() != std::io::ErrorKind::ConnectionReset => panic!("{problem}"),
+            _ => String::from_utf8(answer).unwrap(),
+        }
+    }
+
+    fn sent(&self, line: &str, key: &str, body: &str, within: Duration) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(within)).unwrap();
         let key = if key.is_empty() { String::new() } else { format!("Idempotency-Key: {key}\r\n") };
         let head = format!("Host: psp\r\nConnection: close\r\nContent-Length: {}\r\n{key}", body.len());
         stream.write_all(format!("{line} HTTP/1.1\r\n{head}\r\n{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        Some((status, answer.split_once("\r\n\r\n").unwrap().1.to_owned()))
+        stream
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {

@@ -109,8 +109,9 @@ async fn sweep_holds(services: Services) -> Result<(), Error> {
 }
 
 async fn reconcile_payments(services: Services) -> Result<(), Error> {
-    // A lease longer than a look can take: another node gets the payment only when this one died.
-    let lease_s = u32::try_from(services.config.payments.provider_timeout().as_secs()).unwrap_or(60) * 2 + 10;
+    // A lease longer than a look mostly takes: another node gets the payment only when this one died or hangs.
+    let lease_ms = services.config.payments.provider_timeout_ms.saturating_mul(2).saturating_add(5000);
+    let lease_s = u32::try_from(lease_ms.div_ceil(1000)).unwrap_or(60);
     let due = payments::take_due(&services.db, RECONCILE_BATCH, lease_s).await?;
     let services = &services;
     stream::iter(due)

@@ -21,7 +21,7 @@ pub(crate) async fn arrive_late(app: &TestApp, booking: &Value, captured: bool) 
     let post = |path: String, body: Value| {
         app.client
             .post(format!("{}{path}", app.psp))
-            .header("idempotency-key", format!("late {path}"))
+            .header("idempotency-key", format!("late {reference} {path}"))
             .json(&body)
             .send()
     };

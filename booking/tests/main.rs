@@ -9,6 +9,7 @@ mod attempts;
 mod bookings;
 mod callbacks;
 mod catalogue;
+mod crashes;
 mod holds;
 mod idempotency;
 mod lapsed;

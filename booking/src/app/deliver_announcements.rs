@@ -17,12 +17,12 @@ use crate::services::Services;
 use crate::storage::outbox::{self, Announcement};
 
 /// Announcements taken in one go, how many at once, rounds in one go.
-const BATCH: i64 = 64;
+const BATCH: i64 = 16;
 const AT_ONCE: usize = 8;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 80;
 /// How long one delivery may take, and after how long another node takes what this one left.
 const DELIVERY: Duration = Duration::from_secs(5);
-const LEASE_S: u32 = 60;
+const LEASE_S: u32 = 15;
 /// The first wait after a failure, which doubles, and the longest.
 const FIRST_RETRY_MS: u64 = 500;
 const MOST_RETRY_MS: u64 = 600_000;

@@ -136,12 +136,8 @@ async fn wait(conn: &mut PgConnection, asked: &Asked, payment: &PaymentRow) -> R
         (PaymentState::Failed, Told::Never) => LATE_CHECK_S,
         _ => MOST_CHECK_S,
     };
-    let check_in_s = if (payment.state, asked.told) == (PaymentState::Failed, Told::Never) {
-        LATE_CHECK_S
-    } else {
-        let doublings = u32::try_from(payment.checks).unwrap_or(0).min(16);
-        (FIRST_CHECK_S << doublings).min(most)
-    };
+    let doublings = u32::try_from(payment.checks).unwrap_or(0).min(16);
+    let check_in_s = (FIRST_CHECK_S << doublings).min(most);
     payments::check_in(conn, &payment.key, Some(check_in_s)).await?;
     Ok(Written::Waits)
 }
@@ -234,13 +230,12 @@ async fn give_back(
     let (key, event) = (&payment.key, &payment.key.event);
     let declined = act == Act::Decline;
     let state = if declined { payment.state.decline()? } else { payment.state.fail()? };
-    // What was given up may still turn up late, and is looked for; what is known is given back at once.
-    let late_s = if asked.known.is_some() { FIRST_CHECK_S } else { LATE_CHECK_S };
     let known = asked.known.as_ref();
     let step = Step {
         provider_payment: known.map(|known| known.id.clone()),
         decline_reason: known.and_then(|known| known.decline_reason.clone()),
-        check_in_s: (!declined).then_some(late_s),
+        // What was given up may still turn up late, and is looked for, less and less often.
+        check_in_s: (!declined).then_some(FIRST_CHECK_S),
     };
     payments::set_state(conn, key, state, &step).await?;
     bookings::set_state(conn, event, booking.id, booking.state.payment_failed()?, None).await?;

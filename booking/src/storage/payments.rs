@@ -419,3 +419,15 @@ pub async fn alarmed(pool: &PgPool, limit: i64) -> Result<Vec<Alarmed>, Error> {
     );
     Ok(rows.fetch_all(pool).await?)
 }
+
+/// Takes a payment off the list of those that a person has to look at; `false` when it is not there.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn seen(pool: &PgPool, reference: &str) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update payment set alarm = null, alarmed_at = null where reference = $1 and alarm is not null",
+        reference
+    );
+    Ok(done.execute(pool).await?.rows_affected() > 0)
+}

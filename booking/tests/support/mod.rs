@@ -97,7 +97,7 @@ pub(crate) struct TestApp {
     keyring: Arc<Keyring>,
     stop: CancellationToken,
     jobs: TaskTracker,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What differs between tests.
@@ -135,7 +135,12 @@ impl TestApp {
             jobs::start(&services, &jobs, &stop);
         }
         let client = reqwest::Client::new();
-        Self { services, url, client, psp, keyring, stop, jobs, _folder: folder }
+        Self { services, url, client, psp, keyring, stop, jobs, folder }
+    }
+
+    /// The configuration of nodes that run as processes of their own.
+    pub(crate) fn config_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("booking.toml")
     }
 
     pub(crate) fn db(&self) -> &PgPool {

@@ -34,6 +34,9 @@ pub struct Config {
     /// Limits of holds.
     #[serde(default)]
     pub holds: Holds,
+    /// How patient checkout is.
+    #[serde(default)]
+    pub checkout: Checkout,
     /// Background jobs.
     #[serde(default)]
     pub jobs: Jobs,
@@ -51,6 +54,9 @@ pub struct Database {
     /// Connections of this node: two to four times the cores of the database, shared among the nodes.
     #[serde(default = "default_connections")]
     pub max_connections: u32,
+    /// Connections of this node for callbacks and jobs alone, beside those.
+    #[serde(default = "default_background_connections")]
+    pub background_connections: u32,
     /// How long a request waits for a connection before it is answered 503.
     #[serde(default = "default_acquire_ms")]
     pub acquire_timeout_ms: u64,
@@ -60,8 +66,14 @@ pub struct Database {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payments {
+    /// Which of them takes payments.
+    #[serde(default)]
+    pub provider: ProviderName,
     /// Base URL of the sandbox provider.
+    #[serde(default)]
     pub sandbox_url: String,
+    /// File of the secret that signs the sandbox provider's callbacks; without it none are taken.
+    pub sandbox_webhook_secret_file: Option<PathBuf>,
     /// How long one call to a provider may take.
     #[serde(default = "default_provider_ms")]
     pub provider_timeout_ms: u64,
@@ -71,6 +83,36 @@ pub struct Payments {
     /// How long seats stay pending before an unknown payment counts as never made.
     #[serde(default = "default_pending_s")]
     pub pending_s: u32,
+    /// Stripe, when it is the one.
+    pub stripe: Option<StripeAccount>,
+}
+
+/// The names of the providers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderName {
+    /// The sandbox: no money moves.
+    #[default]
+    Sandbox,
+    /// Stripe.
+    Stripe,
+}
+
+/// How to reach Stripe.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StripeAccount {
+    /// Base URL of its API.
+    #[serde(default = "default_stripe_url")]
+    pub api_url: String,
+    /// File of the secret key.
+    pub secret_key_file: PathBuf,
+    /// File of the secret that signs its callbacks.
+    pub webhook_secret_file: PathBuf,
+}
+
+fn default_stripe_url() -> String {
+    "https://api.stripe.com".to_owned()
 }
 
 /// Limits of holds.
@@ -90,6 +132,40 @@ pub struct Holds {
 impl Default for Holds {
     fn default() -> Self {
         Self { ttl_s: 600, max_life_s: 1200, max_seats_per_visitor: 10, max_holds_per_visitor: 10 }
+    }
+}
+
+/// How patient checkout is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkout {
+    /// How long a buyer at least has to try again after a payment came to nothing.
+    pub retry_s: u32,
+    /// No hold lives longer than so many seconds, whatever prolongs it.
+    pub hold_cap_s: u32,
+    /// How long seats stay pending at most while the provider cannot be asked.
+    pub pending_cap_s: u32,
+    /// After so many calls in a row without an answer the provider counts as down.
+    pub breaker_failures: u32,
+    /// How long it is left alone then, before one call tries it again.
+    pub breaker_pause_ms: u64,
+    /// Where announcements are posted; without it they are written to the log.
+    pub outbox_url: Option<String>,
+    /// After so many tries an announcement is set aside.
+    pub outbox_tries: u32,
+}
+
+impl Default for Checkout {
+    fn default() -> Self {
+        Self {
+            retry_s: 120,
+            hold_cap_s: 1800,
+            pending_cap_s: 900,
+            breaker_failures: 5,
+            breaker_pause_ms: 2000,
+            outbox_url: None,
+            outbox_tries: 10,
+        }
     }
 }
 
@@ -131,6 +207,9 @@ const fn yes() -> bool {
 const fn default_connections() -> u32 {
     16
 }
+const fn default_background_connections() -> u32 {
+    4
+}
 const fn default_acquire_ms() -> u64 {
     2000
 }
@@ -138,7 +217,7 @@ const fn default_provider_ms() -> u64 {
     10_000
 }
 const fn default_answer_ms() -> u64 {
-    4000
+    900
 }
 const fn default_pending_s() -> u32 {
     60
@@ -169,6 +248,10 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new("."));
         config.organiser_token_file = folder.join(&config.organiser_token_file);
         config.buyer_key_file = folder.join(&config.buyer_key_file);
+        let secrets = config.payments.sandbox_webhook_secret_file.iter_mut();
+        let stripe = config.payments.stripe.iter_mut();
+        let secrets = secrets.chain(stripe.flat_map(|it| [&mut it.secret_key_file, &mut it.webhook_secret_file]));
+        secrets.for_each(|file| *file = folder.join(&*file));
         Ok(config)
     }
 
@@ -189,6 +272,22 @@ impl Config {
         ensure!((1..=1000).contains(&self.holds.max_seats_per_visitor), "holds.max_seats_per_visitor is 1 to 1000");
         ensure!((1..=1000).contains(&self.holds.max_holds_per_visitor), "holds.max_holds_per_visitor is 1 to 1000");
         ensure!((2..=1000).contains(&self.database.max_connections), "database.max_connections is 2 to 1000");
+        ensure!(
+            (2..=1000).contains(&self.database.background_connections),
+            "database.background_connections is 2 to 1000"
+        );
+        ensure!(self.checkout.hold_cap_s >= self.holds.ttl_s, "checkout.hold_cap_s is at least holds.ttl_s");
+        ensure!(
+            self.checkout.pending_cap_s >= self.payments.pending_s,
+            "checkout.pending_cap_s is at least payments.pending_s"
+        );
+        ensure!(self.checkout.breaker_failures > 0, "checkout.breaker_failures is above 0");
+        ensure!((1..=1000).contains(&self.checkout.outbox_tries), "checkout.outbox_tries is 1 to 1000");
+        let payments = &self.payments;
+        let has_account = payments.provider != ProviderName::Stripe || payments.stripe.is_some();
+        ensure!(has_account, "payments.stripe is needed by the provider stripe");
+        let has_sandbox = payments.provider != ProviderName::Sandbox || !payments.sandbox_url.is_empty();
+        ensure!(has_sandbox, "payments.sandbox_url is needed by the provider sandbox");
         ensure!(self.database.acquire_timeout_ms > 0, "database.acquire_timeout_ms is above 0");
         ensure!(self.jobs.sweep_every_ms >= 10, "jobs.sweep_every_ms is at least 10");
         ensure!(self.jobs.reconcile_every_ms >= 10, "jobs.reconcile_every_ms is at least 10");
@@ -253,7 +352,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 3), ("payments", 4), ("holds", 4), ("jobs", 3), ("live", 1)];
+        let tables = [("database", 4), ("payments", 7), ("holds", 4), ("checkout", 7), ("jobs", 3), ("live", 1)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }
@@ -277,6 +376,9 @@ mod tests {
             ("jobs.run=maybe", "run"),
             ("holds.ttl_s=0", "ttl_s"),
             ("payments.pending_s=10", "still running"),
+            ("payments.provider=cash", "provider"),
+            ("payments.provider=stripe", "payments.stripe"),
+            ("payments.sandbox_url=''", "sandbox_url"),
             ("nonsense", "KEY=VALUE"),
             ("listen.x=1", "not a table"),
         ] {

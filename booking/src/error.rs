@@ -89,6 +89,12 @@ pub enum Refusal {
     /// The payment came to nothing without the provider's no; the hold lives on, unless the sale was undone.
     #[error("the payment did not go through; nothing was charged")]
     PaymentFailed,
+    /// The provider gave no answer in time. Should the payment come late, it still buys the places, or goes back.
+    #[error(
+        "the payment was not confirmed in time; should it still come through, it buys the seats if they are free, \
+         and goes back to you if they are not"
+    )]
+    PaymentLate,
     /// More bytes than are read.
     #[error("the request is larger than {limit} bytes")]
     TooLarge {

@@ -16,6 +16,7 @@
 pub mod app;
 pub mod buyer;
 pub mod config;
+pub mod crash;
 pub mod error;
 pub mod events;
 pub mod feed;

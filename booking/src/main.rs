@@ -1,14 +1,18 @@
 //! `usher-booking`: the booking core's roles.
 
+mod operate;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use booking::app::import_event::{Imported, import_event};
+use booking::app::refund_booking::RefundRequest;
 use booking::config::Config;
 use booking::serve::{Role, run};
 use booking::services::Services;
 use booking::storage;
 use booking_domain::plan::{GenerateOptions, generate};
+use booking_domain::{BookingId, EventId};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +48,40 @@ enum Admin {
     /// Events.
     #[command(subcommand)]
     Event(EventCommand),
+    /// What is told of bookings.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Payments that a person has to look at.
+    #[command(subcommand)]
+    Payments(PaymentsCommand),
+    /// Pays a part of a booking's money back; the booking stands.
+    Refund {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The event.
+        event: EventId,
+        /// The booking.
+        booking: BookingId,
+        /// Minor units of its currency.
+        #[arg(long)]
+        amount: i64,
+        /// Why, for people.
+        #[arg(long)]
+        reason: String,
+        /// What asks for it: the same request is the same refund, however often it is made.
+        #[arg(long)]
+        request: String,
+    },
+    /// Cancels every booking of an event and pays all of it back. Stopped and started again it goes on; so do the nodes.
+    CancelEvent {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The event.
+        event: EventId,
+        /// Why, for people.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +98,33 @@ enum EventCommand {
         config: ConfigArgs,
         /// The description; paths in it are relative to it.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OutboxCommand {
+    /// Lists announcements that were not delivered, those set aside first.
+    List(ConfigArgs),
+    /// Has announcements that were set aside tried again.
+    Replay {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only this one.
+        #[arg(long)]
+        seq: Option<i64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PaymentsCommand {
+    /// Lists them.
+    List(ConfigArgs),
+    /// Takes one off the list: somebody has looked at it.
+    Seen {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Our name of it, as listed.
+        reference: String,
     },
 }
 
@@ -122,6 +187,15 @@ async fn act(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => run(Services::new(args.load()?)?, Role::Serve).await,
         Command::Work(args) => run(Services::new(args.load()?)?, Role::Work).await,
         Command::Migrate(args) => migrate(&args.load()?).await,
+        Command::Admin(Admin::Outbox(command)) => operate::outbox(command).await,
+        Command::Admin(Admin::Payments(command)) => operate::payments(command).await,
+        Command::Admin(Admin::Refund { config, event, booking, amount, reason, request }) => {
+            let asked = RefundRequest { event, booking, amount, reason, request };
+            operate::refund(&Services::new(config.load()?)?, asked).await
+        }
+        Command::Admin(Admin::CancelEvent { config, event, reason }) => {
+            operate::cancel_event(&Services::new(config.load()?)?, &event, &reason).await
+        }
         Command::Admin(Admin::Plan(PlanCommand::Generate(args))) => generate_plan(args),
         Command::Admin(Admin::Event(EventCommand::Import { config, file })) => import(&config.load()?, &file).await,
     }

@@ -7,20 +7,27 @@
 
 mod attempts;
 mod bookings;
+mod callbacks;
 mod catalogue;
+mod crashes;
 mod extend;
 mod holds;
 mod idempotency;
 mod ladder;
 mod lapsed;
 mod large_plan;
+mod late;
 mod live;
 mod live_maps;
 mod lost_answers;
 mod money;
+mod outage;
+mod outbox;
 mod passes;
 mod plans;
 mod problems;
+mod refunds;
 mod shop;
 mod stock;
+mod stripe;
 mod support;

@@ -138,27 +138,6 @@ async fn a_refused_capture_undoes_the_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_that_turns_up_late_goes_back() {
-    let (app, faults) = faulty().await;
-    let (booking, buyer) = booked(&app, "stalls-C-1").await;
-    faults.lose_authorisations.store(true, Ordering::SeqCst);
-    buyer.pay(&booking, "tok_ok").await.expect(202);
-    settled(&buyer, &booking, "held", "failed").await;
-    // The request was stuck somewhere and reaches the provider now.
-    let late = json!({ "reference": format!("{}/1", booking["booking"].as_str().unwrap()), "amount": 4350,
-                       "currency": "EUR", "token": "tok_ok", "webhook_url": null });
-    let posted = app.client.post(format!("{}/v1/payments", app.psp)).header("idempotency-key", "late").json(&late);
-    assert_eq!(posted.send().await.unwrap().status(), 201);
-    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null")
-        .execute(app.db())
-        .await
-        .unwrap();
-    settled(&buyer, &booking, "held", "voided").await;
-    assert_eq!(taken(&app).await, 0);
-    app.check().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_node_began_another_finishes() {
     // A node whose payment task dies right after the authorisation: its answer is lost and it runs no jobs.
     let faults = Arc::new(Faults::default());

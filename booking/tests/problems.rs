@@ -126,7 +126,7 @@ async fn what_is_not_there_says_so() {
         assert_eq!(problem["instance"], path);
     }
     fan.post("/v1/events/nope/holds", json!({ "seats": ["x"] })).await.problem(404, "not-found");
-    fan.post("/v1/payments/sandbox/webhook", json!({})).await.problem(404, "not-found");
+    fan.post("/v1/payments/nobody/webhook", json!({})).await.problem(404, "not-found");
     for (method, path) in
         [(Method::PUT, "/v1/events"), (Method::DELETE, "/v1/bookings"), (Method::GET, "/v1/events/club/holds")]
     {

@@ -3,9 +3,10 @@
 # Valkey), a C and C++ compiler, make and cmake. By apt on Debian and Ubuntu, by brew on macOS; elsewhere it says what to install.
 # No service is started or left enabled: the stack runs private servers of its own.
 #
-#   setup.sh          what the project needs to build and run
-#   setup.sh tools    what `make check` needs besides: cargo-deny, below target/tools
-#   setup.sh bench    what `make bench` measures with and against: wrk, nginx and taskset
+#   setup.sh              what the project needs to build and run, and to test
+#   setup.sh tools        what `make check` needs besides: cargo-deny, below target/tools
+#   setup.sh bench        what `make bench` measures with and against: wrk, nginx and taskset
+#   setup.sh localstripe  what the tests of the Stripe adapter need, below target/tools; without Python they are skipped
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -169,9 +170,26 @@ tools() {
     cargo install --quiet --locked --root target/tools --version "$(sed -n 's/.*==\([0-9.]*\).*/\1/p' tests/stack/tools.txt)" cargo-deny
 }
 
+# A stand-in for Stripe in a Python environment of its own. What cannot be had is not missed by anything but its tests.
+localstripe() {
+    home=target/tools/localstripe
+    wanted=tests/stack/localstripe.txt
+    if cmp -s $wanted $home/ready; then return; fi
+    if ! has python3; then say "no python3: the tests of the Stripe adapter will be skipped"; return; fi
+    if ! python3 -c 'import venv, ensurepip' 2>/dev/null && has apt-get; then (by_apt python3-venv) || true; fi
+    say "fetching localstripe into $home"
+    rm -rf $home
+    if python3 -m venv $home &&
+        $home/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary localstripe \
+            --no-deps -r $wanted >&2
+    then cp $wanted $home/ready
+    else say "localstripe cannot be had: the tests of the Stripe adapter will be skipped"; fi
+}
+
 case ${1:-} in
-'') servers_and_compilers ;;
+'') servers_and_compilers; localstripe ;;
 tools) servers_and_compilers; tools ;;
 bench) servers_and_compilers; peers ;;
+localstripe) localstripe ;;
 *) say "unknown: $1"; exit 2 ;;
 esac

@@ -5,7 +5,7 @@
 //!  │ ▲            │                └──► failed   the provider refused the capture
 //!  │ └────────────┤ declined, the hold lives on
 //!  │              └──► expired     declined, the hold had lapsed
-//!  ├──► expired
+//!  ├──► expired ──► confirmed    late money, and the places or equal ones could still be had
 //!  └──► cancelled
 //! ```
 
@@ -52,6 +52,17 @@ impl BookingState {
         match self {
             Self::PaymentPending => Ok(Self::Confirmed),
             other => other.refuse("be confirmed"),
+        }
+    }
+
+    /// Money came late, after its attempt was given up, and the places could still be had.
+    ///
+    /// # Errors
+    /// Unless it waits for another attempt, or its hold ran out.
+    pub fn rescue(self) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Held | Self::Expired => Ok(Self::Confirmed),
+            other => other.refuse("be confirmed late"),
         }
     }
 

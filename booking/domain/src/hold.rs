@@ -5,7 +5,8 @@
 //!   │ ▲         │
 //!   │ └─────────┘ payment declined
 //!   ├──► released
-//!   └──► expired     by the database's clock, for everybody at once
+//!   ├──► expired     by the database's clock, for everybody at once
+//!   └──► consumed    also from expired: late money, and the places could still be had
 //! ```
 //!
 //! Invariant: a hold that is pending neither expires nor is released; only its payment ends that.
@@ -81,6 +82,28 @@ impl Hold {
             HoldState::Pending => Ok(Self { state: HoldState::Consumed, ..self }),
             other => other.refuse("be consumed"),
         }
+    }
+
+    /// Money came late, and the places could still be had.
+    ///
+    /// # Errors
+    /// Unless it is active or its time ran out.
+    pub fn rescue(self) -> Result<Self, InvalidTransition> {
+        match self.state {
+            HoldState::Active | HoldState::Expired => Ok(Self { state: HoldState::Consumed, ..self }),
+            other => other.refuse("be rescued"),
+        }
+    }
+
+    /// When it lapses if its holder is to have so many seconds more, but never later than so many after it was
+    /// made.
+    #[must_use]
+    pub fn prolonged(self, now: Timestamp, created_at: Timestamp, least_s: u32, cap_s: u32) -> Self {
+        let after = |start: Timestamp, seconds: u32| {
+            start.checked_add(jiff::SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
+        };
+        let wanted = after(now, least_s).min(after(created_at, cap_s));
+        Self { expires_at: self.expires_at.max(wanted), ..self }
     }
 
     /// The holder lets go. Letting go twice, or of what has expired, changes nothing.

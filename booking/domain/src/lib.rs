@@ -14,12 +14,14 @@
 
 pub mod best;
 pub mod booking;
+pub mod checkout;
 pub mod hold;
 pub mod ids;
 pub mod money;
 pub mod payment;
 pub mod plan;
 pub mod pricing;
+pub mod refund;
 pub mod seat;
 pub mod ticket;
 mod transition;
@@ -30,7 +32,9 @@ pub use ids::{AreaId, BookingId, EventId, HoldId, IdError, Owner, SeatGuid, Seat
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError};
 pub use payment::PaymentState;
+
 pub use pricing::{Line, Tariff, TaxRate, Total, UnitPrice};
+pub use refund::{PolicyError, RefundPolicy, RefundTier};
 pub use seat::{PackedSeats, SeatState};
 pub use ticket::TicketState;
 pub use transition::{InvalidTransition, UnknownState};

@@ -4,9 +4,11 @@
 //! created ──► authorized ──► captured ──► refunded
 //!    │            ├──► voided      the seats could not be had, or the booking was cancelled
 //!    │            └──► failed      the provider refused the capture
-//!    ├──► declined
+//!    ├──► declined ──► voided     the provider kept the money in spite of its no
+//!    │       └───────► refunded   it took the money in spite of its no
 //!    └──► failed ──► voided        never heard of in time; authorised late after all
-//!            └─────► refunded      never heard of in time; captured late after all
+//!            ├─────► refunded      never heard of in time; captured late after all
+//!            └─────► authorized    never heard of in time; late, and the places could still be had
 //! ```
 //!
 //! Invariant: transitions are monotonic; nothing overrides `captured` but the refund.
@@ -43,6 +45,17 @@ impl PaymentState {
         match self {
             Self::Created => Ok(Self::Authorized),
             other => other.refuse("be authorized"),
+        }
+    }
+
+    /// It was given up, and its money came late and in time for the places.
+    ///
+    /// # Errors
+    /// Unless it was given up.
+    pub fn rescue(self) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Failed => Ok(Self::Authorized),
+            other => other.refuse("be rescued"),
         }
     }
 
@@ -85,7 +98,7 @@ impl PaymentState {
     /// Once captured or ended otherwise.
     pub fn void(self) -> Result<Self, InvalidTransition> {
         match self {
-            Self::Created | Self::Authorized | Self::Failed => Ok(Self::Voided),
+            Self::Created | Self::Authorized | Self::Declined | Self::Failed => Ok(Self::Voided),
             other => other.refuse("be voided"),
         }
     }
@@ -93,10 +106,10 @@ impl PaymentState {
     /// The money went back.
     ///
     /// # Errors
-    /// Unless it was captured, or had been given up before it was.
+    /// Unless it was captured, or had been given up or declined before it was.
     pub fn refund(self) -> Result<Self, InvalidTransition> {
         match self {
-            Self::Captured | Self::Failed => Ok(Self::Refunded),
+            Self::Captured | Self::Declined | Self::Failed => Ok(Self::Refunded),
             other => other.refuse("be refunded"),
         }
     }

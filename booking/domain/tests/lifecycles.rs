@@ -29,6 +29,7 @@ fn bookings() {
     let steps: &[Step<BookingState>] = &[
         ("start", BookingState::start_payment),
         ("confirm", BookingState::confirm),
+        ("rescue", BookingState::rescue),
         ("payment_failed", BookingState::payment_failed),
         ("expire", BookingState::expire),
         ("capture_refused", BookingState::capture_refused),
@@ -38,6 +39,8 @@ fn bookings() {
     let allowed = [
         (Held, "start", PaymentPending),
         (PaymentPending, "confirm", Confirmed),
+        (Held, "rescue", Confirmed),
+        (Expired, "rescue", Confirmed),
         (PaymentPending, "payment_failed", Held),
         (Held, "expire", Expired),
         (PaymentPending, "expire", Expired),
@@ -56,6 +59,7 @@ fn payments() {
     use PaymentState::{Authorized, Captured, Created, Declined, Failed, Refunded, Voided};
     let steps: &[Step<PaymentState>] = &[
         ("authorize", PaymentState::authorize),
+        ("rescue", PaymentState::rescue),
         ("decline", PaymentState::decline),
         ("fail", PaymentState::fail),
         ("capture", PaymentState::capture),
@@ -64,6 +68,9 @@ fn payments() {
     ];
     let allowed = [
         (Created, "authorize", Authorized),
+        (Failed, "rescue", Authorized),
+        (Declined, "void", Voided),
+        (Declined, "refund", Refunded),
         (Created, "decline", Declined),
         (Created, "fail", Failed),
         (Authorized, "fail", Failed),

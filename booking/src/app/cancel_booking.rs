@@ -1,25 +1,30 @@
-//! Giving a booking up, by the event's policy: until so long before its start, with the whole money back.
+//! Giving a booking up, by the policy that it was booked under: with all, some or none of the money back, by how
+//! long it still is until the event starts.
 //!
 //! Seats become free and tickets void at once, in one transaction; the money follows by the provider, and the
 //! reconciler sees to it that it does.
 
 use std::sync::Arc;
 
-use booking_domain::{BookingId, BookingState, HoldState, Owner};
+use booking_domain::{BookingId, BookingState, HoldState, Owner, RefundTier};
 use serde_json::json;
 use sqlx::PgConnection;
 use tracing::Instrument;
 
-use super::collect_payment::unsell;
 use super::once::{Done, Once, once};
+use super::payment_steps::unsell;
 use super::release_hold::free_places;
 use super::settle_payment;
 use super::views::{self, BookingView};
+use crate::crash;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::services::Services;
+use crate::storage::bookings::{self, BookingRow};
 use crate::storage::payments::{self, Step};
-use crate::storage::{bookings, holds, tickets};
+use crate::storage::refunds::{self, NewRefund};
+use crate::storage::tx::in_tx;
+use crate::storage::{holds, outbox};
 
 /// A request to cancel.
 #[derive(Debug, Clone)]
@@ -47,9 +52,10 @@ pub async fn cancel_booking(
     let shared = Arc::clone(&request);
     let done = once(&services.db, repeat, move |conn| {
         let request = Arc::clone(&shared);
-        Box::pin(async move { cancel(conn, &request).await })
+        Box::pin(async move { cancel(conn, &request.event, request.booking, By::Buyer(&request.owners)).await })
     })
     .await?;
+    crash::point("cancelled");
     services.feeds.changed(&request.event.event.id);
     if let Done::Fresh(view) = &done
         && let Some(payment) = view.payment.clone().filter(|_| view.state() == BookingState::Cancelled)
@@ -65,10 +71,38 @@ pub async fn cancel_booking(
     Ok(done)
 }
 
-async fn cancel(conn: &mut PgConnection, request: &CancelRequest) -> Result<BookingView, Error> {
-    let facts = &*request.event;
-    let (event, id) = (&facts.event.id, request.booking);
-    let found = bookings::find(conn, event, id).await?.filter(|row| request.owners.contains(&row.owner));
+/// Who gives a booking up.
+enum By<'a> {
+    /// Its buyer, under its policy.
+    Buyer(&'a [Owner]),
+    /// The organiser, whose event does not take place: all money goes back.
+    Organiser,
+}
+
+/// Cancels a booking of an event that does not take place.
+///
+/// # Errors
+/// [`Refusal::Conflict`] while a payment runs and when it has failed or expired; that the database cannot be had.
+pub(crate) async fn cancel_for_organiser(
+    services: &Services,
+    facts: &Arc<EventFacts>,
+    booking: BookingId,
+) -> Result<(), Error> {
+    let facts = Arc::clone(facts);
+    in_tx(&services.db, move |conn| {
+        let facts = Arc::clone(&facts);
+        Box::pin(async move { cancel(conn, &facts, booking, By::Organiser).await.map(|_| ()) })
+    })
+    .await
+}
+
+async fn cancel(conn: &mut PgConnection, facts: &EventFacts, id: BookingId, by: By<'_>) -> Result<BookingView, Error> {
+    let event = &facts.event.id;
+    let found = bookings::find(conn, event, id).await?;
+    let found = found.filter(|row| match by {
+        By::Buyer(owners) => owners.contains(&row.owner),
+        By::Organiser => true,
+    });
     let hold_id = found.ok_or(Refusal::NotFound { what: "booking" })?.hold;
     let lost = || Error::defect(format!("the booking {id} or its hold is lost"));
     let hold = holds::lock(conn, event, hold_id).await?.ok_or_else(lost)?;
@@ -85,21 +119,15 @@ async fn cancel(conn: &mut PgConnection, request: &CancelRequest) -> Result<Book
             }
         }
         BookingState::Confirmed => {
-            check_policy(facts, &row)?;
+            let percent = match by {
+                By::Buyer(_) => percent_back(facts, &row)?,
+                By::Organiser => RefundTier { until_s: 0, percent: 100 },
+            };
             bookings::set_state(conn, event, id, after, None).await?;
-            if let Some(payment) = payments::last(conn, event, id).await? {
-                let free = payment.amount.amount() == 0;
-                // Nothing goes back by itself; money is seen to by the reconciler, should nobody be faster.
-                let step = Step { check_in_s: (!free).then_some(0), ..Step::default() };
-                let state = if free { payment.state.refund()? } else { payment.state };
-                payments::set_state(conn, &payment.key, state, &step).await?;
-                if free {
-                    bookings::set_state(conn, event, id, after.refund()?, None).await?;
-                }
-            }
+            unpay(conn, &row, percent).await?;
             unsell(conn, &row, &hold).await?;
             let payload = json!({ "event": event, "booking": id });
-            tickets::announce(conn, event, id, "booking.cancelled", payload).await?;
+            outbox::announce(conn, event, id, "booking.cancelled", payload).await?;
         }
         // Cancelled already.
         _ => {}
@@ -107,11 +135,37 @@ async fn cancel(conn: &mut PgConnection, request: &CancelRequest) -> Result<Book
     views::read_booking(conn, facts, id).await?.ok_or_else(lost)
 }
 
-fn check_policy(facts: &EventFacts, row: &bookings::BookingRow) -> Result<(), Refusal> {
-    let until = jiff::SignedDuration::from_secs(facts.event.cancel_until_s);
-    let last = facts.event.starts_at.checked_sub(until).unwrap_or(jiff::Timestamp::MIN);
-    if row.now < last {
-        return Ok(());
+/// Decides what of a sale's money goes back; what is decided, the reconciler sees to. Hold and booking are locked, and
+/// the booking is cancelled.
+async fn unpay(conn: &mut PgConnection, row: &BookingRow, tier: RefundTier) -> Result<(), Error> {
+    let Some(found) = payments::foremost(conn, &row.event, row.id).await? else { return Ok(()) };
+    let payment = payments::lock(conn, &found.key).await?.unwrap_or(found);
+    if payment.amount.amount() == 0 {
+        // Nothing goes back by itself.
+        payments::set_state(conn, &payment.key, payment.state.refund()?, &Step::default()).await?;
+        return bookings::set_state(conn, &row.event, row.id, BookingState::Cancelled.refund()?, None).await;
     }
-    Err(Refusal::Forbidden { detail: format!("bookings of this event could be cancelled until {last}") })
+    // What was paid back before counts: never more than the policy's share in all.
+    let amount = tier.of(payment.amount.amount()) - payment.refund_due;
+    if amount > 0 {
+        let request = format!("cancel {}", row.id);
+        let new = NewRefund { amount, reason: "cancelled", request: &request };
+        refunds::decide(conn, &payment, new).await?;
+    }
+    Ok(())
+}
+
+/// How much comes back now, by the policy of the day of booking.
+fn percent_back(facts: &EventFacts, row: &BookingRow) -> Result<RefundTier, Refusal> {
+    let policy = row.refund_policy.as_ref().unwrap_or(&facts.event.refund_policy);
+    let left_s = facts.event.starts_at.duration_since(row.now).as_secs();
+    policy.tier(left_s).ok_or_else(|| {
+        let last = policy.last_s().map(jiff::SignedDuration::from_secs);
+        let last = last.and_then(|last| facts.event.starts_at.checked_sub(last).ok());
+        let detail = match last {
+            Some(last) => format!("bookings of this event could be cancelled until {last}"),
+            None => "bookings of this event cannot be cancelled".to_owned(),
+        };
+        Refusal::Forbidden { detail }
+    })
 }

@@ -6,15 +6,19 @@
 //! reconciler finishes.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use booking_domain::{BookingId, BookingState, HoldState, Owner, PaymentState, SeatState};
 use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
 
-use super::once::{self, Done, Entry, Once};
-use super::payment_outcome::{self, Settled};
-use super::settle_payment;
+use super::once::{self, Done, Entry, Once, SavedAnswer};
+use super::payment_outcome::{self, Settled, conclude};
+use super::payment_steps;
+use super::settle_payment::{Asked, settle};
 use super::views::{self, BookingView};
+use crate::config::Checkout;
+use crate::crash;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::payments::Authorise;
@@ -24,7 +28,7 @@ use crate::storage::history::{self, Change, Op};
 use crate::storage::idempotency::Known;
 use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
 use crate::storage::tx::{in_snapshot, in_tx};
-use crate::storage::{bookings, holds, idempotency, limits, seats};
+use crate::storage::{bookings, cancellations, holds, idempotency, late, limits, locks, seats};
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
@@ -40,6 +44,8 @@ pub struct ConfirmRequest {
     pub owners: Vec<Owner>,
     /// What the buyer's browser got from the provider.
     pub token: String,
+    /// Whether late money may buy equal seats; `None` leaves it as it was said with the booking.
+    pub accept_equal: Option<bool>,
 }
 
 /// Pays for a booking, at most once per key. The booking that comes back is confirmed, or its payment is
@@ -53,6 +59,9 @@ pub async fn confirm_booking(
     request: ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
+    if services.provider_breaker.is_open(Instant::now()) {
+        return wait_for_provider(services, &request, repeat).await;
+    }
     let attempt = Arc::new(OnceLock::new());
     let all = begin_and_pay(services.clone(), request.clone(), repeat, Arc::clone(&attempt));
     let task = services.tasks.spawn(all.in_current_span());
@@ -65,8 +74,84 @@ pub async fn confirm_booking(
     }
     match attempt.get() {
         Some(key) => told_now(services, &request, key).await,
-        None => Err(Refusal::InFlight.into()),
+        None => another_pays(services, &request).await,
     }
+}
+
+/// It has waited for others all the while: what they have made of the booking, if they pay for it.
+async fn another_pays(services: &Services, request: &ConfirmRequest) -> Result<Done<BookingView>, Error> {
+    let view = views::booking_now(&services.db, &request.event, request.booking).await?;
+    let view = view.filter(|view| request.owners.contains(&view.row.owner));
+    let settled = |view: &BookingView| matches!(view.state(), BookingState::Confirmed | BookingState::PaymentPending);
+    view.filter(settled).map(Done::Fresh).ok_or_else(|| Refusal::InFlight.into())
+}
+
+/// What a confirmation finds while the provider is down.
+enum Found {
+    Replayed(SavedAnswer),
+    Paying(PaymentKey),
+    Settled(Box<BookingView>),
+    Waiting,
+}
+
+/// The provider is down: nothing is begun, and the hold is prolonged within its cap, so that the buyer can wait. What
+/// is settled already is told all the same.
+async fn wait_for_provider(
+    services: &Services,
+    request: &ConfirmRequest,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Done<BookingView>, Error> {
+    let (shared, patience, once) = (Arc::new(request.clone()), services.config.checkout.clone(), repeat.clone());
+    let found = in_tx(&services.db, move |conn| {
+        let (request, patience, once) = (Arc::clone(&shared), patience.clone(), once.clone());
+        Box::pin(async move {
+            if let Some(once) = once {
+                match once::enter(conn, &once.claim).await? {
+                    Entry::Go => {}
+                    Entry::Replayed(answer) => return Ok(Found::Replayed(answer)),
+                    Entry::Paying(payment) => return Ok(Found::Paying(payment)),
+                    // Requests for holds have their own way; no other request has such a key.
+                    Entry::Held(_) => return Err(Refusal::KeyReused.into()),
+                }
+            }
+            prolong(conn, &request, &patience).await
+        })
+    })
+    .await?;
+    match found {
+        Found::Replayed(answer) => Ok(Done::Replayed(answer)),
+        Found::Paying(key) => answer_of(services, request, &key, repeat).await,
+        Found::Settled(view) => match view.state() {
+            BookingState::Confirmed | BookingState::PaymentPending => Ok(Done::Fresh(*view)),
+            BookingState::Expired => Err(Refusal::HoldExpired { state: HoldState::Expired }.into()),
+            state => Err(Refusal::Conflict { detail: format!("the booking is {state}"), state: state.name() }.into()),
+        },
+        Found::Waiting => {
+            let source = "it has not answered for a while".into();
+            Err(Error::Unavailable { what: "the payment provider", source, retry: false })
+        }
+    }
+}
+
+async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, patience: &Checkout) -> Result<Found, Error> {
+    let event = &request.event.event.id;
+    let found = bookings::find(conn, event, request.booking).await?;
+    let found = found.filter(|row| request.owners.contains(&row.owner));
+    let found = found.ok_or(Refusal::NotFound { what: "booking" })?;
+    let hold = holds::lock(conn, event, found.hold).await?;
+    let view = views::read_booking(conn, &request.event, request.booking).await?;
+    let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
+    if view.state() != BookingState::Held {
+        return Ok(Found::Settled(Box::new(view)));
+    }
+    if let Some(hold) = hold.filter(|hold| hold.current().state == HoldState::Active) {
+        let longer = hold.hold.prolonged(hold.now, hold.created_at, patience.retry_s, patience.hold_cap_s);
+        if longer.expires_at != hold.hold.expires_at {
+            late::prolong(conn, event, hold.id, longer.expires_at).await?;
+            late::prolong_places(conn, event, hold.id, longer.expires_at).await?;
+        }
+    }
+    Ok(Found::Waiting)
 }
 
 /// The whole of a confirmation; says by `attempt` when its payment has begun.
@@ -85,6 +170,7 @@ async fn begin_and_pay(
     let key = payment.key.clone();
     services.feeds.changed(&key.event);
     attempt.get_or_init(|| key.clone());
+    crash::point("payment_begun");
     match pay(&services, *payment, request.token.clone(), repeat).await {
         Ok(Settled::Sold(view)) => return Ok(Done::Fresh(*view)),
         Ok(Settled::NotPaid(refusal)) => return Err(refusal.into()),
@@ -102,7 +188,16 @@ async fn pay(
 ) -> Result<Settled, Error> {
     let request = Authorise { reference: payment.key.reference(), amount: payment.amount, token };
     let answer = services.provider.authorise(&request).await;
-    settle_payment::settle(services, &payment, answer, repeat).await
+    crash::point("authorised");
+    let asked = Asked::of_authorisation(&payment, &services.config, answer);
+    match settle(services, asked, repeat.clone()).await? {
+        Some(settled) => Ok(settled),
+        None => {
+            let settled = conclude(services, &payment.key, repeat).await;
+            crash::point("answered");
+            settled
+        }
+    }
 }
 
 /// What there is to say of a payment at this moment: the booking that it sold or that is still pending, or that
@@ -233,6 +328,13 @@ async fn begin_in(conn: &mut PgConnection, services: &Services, request: &Confir
     if current.state != HoldState::Active {
         return Err(Refusal::HoldExpired { state: current.state }.into());
     }
+    if cancellations::is_cancelled(conn, event).await? {
+        let detail = "the event does not take place".into();
+        return Err(Refusal::Conflict { detail, state: "cancelled" }.into());
+    }
+    if let Some(accept) = request.accept_equal.filter(|accept| *accept != view.row.accept_equal) {
+        bookings::set_accept_equal(conn, event, id, accept).await?;
+    }
     let amount = view.row.total.price;
     let provider = if amount.amount() == 0 { FREE } else { services.provider.name() };
     let pending_s = services.config.payments.pending_s;
@@ -261,7 +363,8 @@ async fn sell_for_free(
     facts: &EventFacts,
     key: &PaymentKey,
 ) -> Result<Begun, Error> {
-    settle_payment::sell_in(conn, services, key, None).await?;
+    let locked = locks::payment_with_booking(conn, key).await?;
+    payment_steps::sell(conn, services, &locked, None).await?;
     payments::set_state(conn, key, PaymentState::Authorized.capture()?, &Step::default()).await?;
     let view = views::read_booking(conn, facts, key.booking).await?;
     let view = view.ok_or_else(|| Error::defect(format!("the booking {} is lost", key.booking)))?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use booking_domain::plan::{Plan, Seating, Sidecar, StandingArea};
-use booking_domain::{Currency, EventId, Money, Tariff};
+use booking_domain::{Currency, EventId, Money, RefundPolicy, RefundTier, Tariff};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -41,6 +41,7 @@ struct Description {
     cancel_until_s: u32,
     #[serde(default)]
     leaves_no_single: bool,
+    refund_policy: Option<Vec<Tier>>,
     venue: String,
     venue_id: Option<String>,
     city: String,
@@ -50,6 +51,19 @@ struct Description {
     pricing: Tariff,
     #[serde(default)]
     areas: Vec<StandingArea>,
+}
+
+/// So much comes back until so many days before the start.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tier {
+    days: u32,
+    percent: u8,
+}
+
+fn policy_of(tiers: &[Tier]) -> anyhow::Result<RefundPolicy> {
+    let tier = |tier: &Tier| RefundTier { until_s: i64::from(tier.days) * 86_400, percent: tier.percent };
+    RefundPolicy::new(tiers.iter().map(tier).collect()).context("refund_policy")
 }
 
 fn other() -> String {
@@ -187,6 +201,11 @@ fn assemble(
         sale.parse::<queue_token::SaleId>().context("sale")?;
     }
     let time = |text: &String| text.parse::<Timestamp>().with_context(|| format!("{text:?} is no RFC 3339 time"));
+    let policy = description.refund_policy.as_deref().map(policy_of).transpose()?;
+    ensure!(
+        policy.is_none() || description.cancel_until_s == 0,
+        "a refund_policy says itself until when; no cancel_until_s"
+    );
     let focal_point = sidecar.focal_point.map(|at| (at.x, at.y));
     Ok(NewEvent {
         starts_at: time(&description.starts_at)?,
@@ -202,8 +221,11 @@ fn assemble(
         performers: description.performers,
         sale: description.sale,
         currency: description.currency,
-        cancel_until_s: description.cancel_until_s.into(),
         leaves_no_single: description.leaves_no_single,
+        cancel_until_s: policy
+            .as_ref()
+            .map_or(description.cancel_until_s.into(), |policy| policy.last_s().unwrap_or(i64::MAX)),
+        refund_policy: policy,
         fee: description.pricing.fee.into(),
         tax_bp: description.pricing.tax_bp.basis_points().into(),
         plan: seated.map(|seated| (hex(&Sha256::digest(&seated.document)), seated.document)),

@@ -2,15 +2,21 @@
 
 pub mod block_seats;
 pub mod cancel_booking;
-mod collect_payment;
+pub mod cancel_event;
 pub mod confirm_booking;
+pub mod deliver_announcements;
 pub mod expire_holds;
 pub mod extend_area;
 pub mod extend_hold;
 pub mod hold_seats;
 pub mod import_event;
+mod late_payment;
 pub mod once;
+mod payment_calls;
 pub mod payment_outcome;
+mod payment_steps;
+pub mod receive_callback;
+pub mod refund_booking;
 pub mod release_hold;
 pub mod reprice_seats;
 pub mod settle_payment;

@@ -32,13 +32,12 @@ pub(crate) fn outcome(payment: &PaymentRow, view: BookingView) -> Settled {
     if payment.state == PaymentState::Created {
         return Settled::Open;
     }
-    // No attempt begins after the one that sold the booking.
-    let is_last = view.payment.as_ref().is_some_and(|last| last.key == payment.key);
-    if is_last && view.row.confirmed_at.is_some() && view.state() != BookingState::Failed {
+    if view.row.sold_attempt == Some(payment.key.attempt) && view.state() != BookingState::Failed {
         return Settled::Sold(Box::new(view));
     }
     Settled::NotPaid(match payment.state {
         PaymentState::Declined => Refusal::PaymentDeclined { reason: payment.decline_reason.clone() },
+        PaymentState::Failed if view.state() != BookingState::Failed => Refusal::PaymentLate,
         _ => Refusal::PaymentFailed,
     })
 }

@@ -1,213 +1,203 @@
-//! Bringing a payment and its booking to one end, whoever asks first: the confirmation itself, or the
-//! reconciler after a crash or a timeout.
+//! Bringing a payment and its booking to one end, whoever asks first: the confirmation itself, a callback, or
+//! the reconciler after a crash or a timeout.
 //!
-//! Authorise → commit sale, tickets and announcement in one transaction → capture. A crash before the commit
-//! leaves an authorisation, which is voided or turned into the sale by asking the provider; a crash after it
-//! leaves a sale whose capture is repeated. So there is never money without seats or seats without money for
-//! longer than the reconciler's interval. No remote call is made while a transaction is open.
+//! One loop for all: the provider's answer beside the stored states makes [`Facts`], [`next`] says what to do,
+//! and it is done, as a call to the provider ([`payment_calls`]) or as one transaction that decides again under
+//! lock ([`payment_steps`]). Then it looks again, until nothing more can be done at once. Authorise → commit
+//! sale, tickets and announcement in one transaction → capture. No remote call is made while a transaction is
+//! open.
 
-use booking_domain::{PaymentState, SeatState, TicketId};
-use serde_json::json;
-use sqlx::PgConnection;
-use uuid::Uuid;
+use booking_domain::BookingState;
+use booking_domain::checkout::{Act, Age, Facts, Keep, Told, next};
 
-use super::collect_payment::{collect, growing, later};
 use super::once::Once;
-use super::payment_outcome::{self, Settled, conclude, keep};
+use super::payment_outcome::Settled;
+use super::payment_steps::{self, Written};
 use super::views::BookingView;
+use super::{late_payment, payment_calls};
+use crate::config::Config;
+use crate::crash;
 use crate::error::{Error, Refusal};
 use crate::payments::{ProviderError, ProviderPayment, ProviderStatus};
 use crate::services::Services;
-use crate::storage::areas::{self, Counted};
-use crate::storage::history::{self, Change, Op};
-use crate::storage::locks::{self, Locked};
-use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
-use crate::storage::tickets::{self, NewTicket};
-use crate::storage::tx::in_tx;
-use crate::storage::{bookings, holds, seats};
+use crate::storage::payments::{self, PaymentKey, PaymentRow};
 
-/// How soon the reconciler looks after a capture that should be done by then.
-const CAPTURE_CHECK_S: u32 = 5;
-/// How soon it asks again after an unknown answer.
-const UNKNOWN_CHECK_S: u32 = 1;
-/// After a payment that was never heard of, how often it is asked for once more, and how far apart.
-const LATE_CHECKS: i32 = 3;
-const LATE_CHECK_S: u32 = 300;
+/// More steps than any payment takes; what is left then is done by the next look.
+const MOST_STEPS: usize = 12;
+/// After a payment that the provider does not know was given up, how long it is still asked for.
+const FOLLOW_UP_S: i64 = 3600;
+/// Longest wait after a call to the provider that failed.
+const MOST_RETRY_S: u32 = 30;
 
-/// Acts on what the provider says of a payment that was just created.
+/// A question to the provider and its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// About which payment.
+    pub(crate) key: PaymentKey,
+    /// How old the payment was when the question was asked: an answer does not age with its reader.
+    pub(crate) age: Age,
+    /// The answer.
+    pub(crate) told: Told,
+    /// What the provider showed of the payment.
+    pub(crate) known: Option<ProviderPayment>,
+    /// What the buyer is told when this answer means that nothing was paid.
+    pub(crate) refusal: Refusal,
+}
+
+impl Asked {
+    /// The provider was asked about `payment`, as it was read before, and this is its answer.
+    pub(crate) fn of(
+        payment: &PaymentRow,
+        config: &Config,
+        answer: Result<Option<ProviderPayment>, ProviderError>,
+    ) -> Self {
+        let asked =
+            |told, known, refusal| Self { key: payment.key.clone(), age: age(payment, config), told, known, refusal };
+        let reference = || payment.key.reference();
+        match answer {
+            Ok(None) => asked(Told::Never, None, Refusal::PaymentLate),
+            Ok(Some(known)) => {
+                let told = told(payment, &known);
+                let refusal = match told {
+                    Told::Declined | Told::Voided | Told::Refunded => {
+                        Refusal::PaymentDeclined { reason: known.decline_reason.clone() }
+                    }
+                    _ => Refusal::PaymentLate,
+                };
+                asked(told, Some(known), refusal)
+            }
+            Err(ProviderError::NotAsked) => asked(Told::Unknown, None, Refusal::PaymentFailed),
+            Err(ProviderError::Refused { status, detail }) => {
+                tracing::warn!(reference = reference(), status, detail, "the provider refused the question");
+                asked(Told::Unknown, None, Refusal::PaymentLate)
+            }
+            Err(error @ ProviderError::Unknown(_)) => {
+                tracing::warn!(reference = reference(), error = %crate::passes::chain(&error),
+                               "the provider's answer is unknown; it will be asked");
+                asked(Told::Unknown, None, Refusal::PaymentLate)
+            }
+        }
+    }
+
+    /// The answer to the request for the money itself. What was never sent, or refused as such, is given up at
+    /// once; it is asked for all the same.
+    pub(crate) fn of_authorisation(
+        payment: &PaymentRow,
+        config: &Config,
+        answer: Result<ProviderPayment, ProviderError>,
+    ) -> Self {
+        let given_up =
+            |refusal| Self { age: Age::Late, told: Told::Never, refusal, ..Self::of(payment, config, Ok(None)) };
+        match answer {
+            Err(ProviderError::Refused { status, detail }) => {
+                tracing::info!(reference = payment.key.reference(), status, detail, "the provider refused the request");
+                given_up(Refusal::invalid("/payment/token", "the payment provider does not take this token"))
+            }
+            Err(ProviderError::NotAsked) => given_up(Refusal::PaymentFailed),
+            other => Self::of(payment, config, other.map(Some)),
+        }
+    }
+
+    /// The facts that a decision rests on, with the states as they are stored.
+    pub(crate) fn facts(&self, booking: BookingState, payment: &PaymentRow) -> Facts {
+        let amount = payment.amount.amount();
+        let keep = match amount - payment.refund_due {
+            0 if amount > 0 => Keep::Nothing,
+            left if left == amount => Keep::All,
+            _ => Keep::Part,
+        };
+        Facts {
+            booking,
+            payment: payment.state,
+            told: self.told,
+            age: self.age,
+            keep,
+            refund_due: payment.refunded < payment.refund_due,
+            may_rescue: !payment.late_tried,
+        }
+    }
+}
+
+/// How old a payment was when it was read.
+fn age(payment: &PaymentRow, config: &Config) -> Age {
+    let since = |start: jiff::Timestamp| payment.now.duration_since(start).as_secs();
+    if since(payment.deadline) >= FOLLOW_UP_S {
+        Age::Forgotten
+    } else if since(payment.created_at) >= i64::from(config.checkout.pending_cap_s) {
+        Age::Capped
+    } else if payment.now >= payment.deadline {
+        Age::Late
+    } else {
+        Age::InTime
+    }
+}
+
+/// What a payment's stage at the provider means to us.
+fn told(payment: &PaymentRow, known: &ProviderPayment) -> Told {
+    let amount = payment.amount;
+    let is_ours = known.amount == amount.amount() && known.currency == amount.currency().code();
+    let all_taken = known.captured == 0 || known.captured == amount.amount();
+    match known.status {
+        ProviderStatus::Processing => Told::Processing,
+        ProviderStatus::Declined => Told::Declined,
+        ProviderStatus::Authorized if is_ours => Told::Authorized,
+        ProviderStatus::Authorized => Told::OtherKept,
+        ProviderStatus::Captured if is_ours && all_taken => Told::Captured,
+        ProviderStatus::Captured => Told::OtherTaken,
+        ProviderStatus::Voided => Told::Voided,
+        ProviderStatus::Refunded => Told::Refunded,
+    }
+}
+
+/// Acts on an answer of the provider until nothing more can be done at once. What comes back is the answer to the
+/// buyer, if one was kept on the way.
 ///
 /// # Errors
 /// When the database cannot be had; the reconciler goes on then.
-pub async fn settle(
+pub(crate) async fn settle(
     services: &Services,
-    payment: &PaymentRow,
-    answer: Result<ProviderPayment, ProviderError>,
+    mut asked: Asked,
     repeat: Option<Once<BookingView>>,
-) -> Result<Settled, Error> {
-    let key = &payment.key;
-    match answer {
-        Ok(known) => settle_known(services, payment, known, repeat).await,
-        Err(ProviderError::Refused { status, detail }) => {
-            tracing::info!(reference = key.reference(), status, detail, "the provider refused the request");
-            let refusal = Refusal::invalid("/payment/token", "the payment provider does not take this token");
-            give_back(services, key, PaymentState::Failed, None, refusal, repeat).await
-        }
-        Err(ProviderError::Unknown(source)) => {
-            tracing::warn!(reference = key.reference(), error = %crate::passes::chain(&*source),
-                           "the provider's answer is unknown; it will be asked");
-            payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await?;
-            Ok(Settled::Open)
-        }
-    }
-}
-
-async fn settle_known(
-    services: &Services,
-    payment: &PaymentRow,
-    known: ProviderPayment,
-    repeat: Option<Once<BookingView>>,
-) -> Result<Settled, Error> {
-    let key = &payment.key;
-    let is_ours = known.amount == payment.amount.amount();
-    match known.status {
-        ProviderStatus::Authorized | ProviderStatus::Captured if is_ours => {
-            sell(services, key, &known).await?;
-            services.feeds.changed(&key.event);
-            collect(services, key, &known).await?;
-            conclude(services, key, repeat).await
-        }
-        ProviderStatus::Declined | ProviderStatus::Voided | ProviderStatus::Refunded => {
-            let refusal = Refusal::PaymentDeclined { reason: known.decline_reason.clone() };
-            give_back(services, key, PaymentState::Declined, Some(known), refusal, repeat).await
-        }
-        // Money of another amount is no payment of this booking: it goes back when the time is over.
-        ProviderStatus::Authorized | ProviderStatus::Captured | ProviderStatus::Processing => {
-            if !is_ours {
-                tracing::error!(reference = key.reference(), ours = %payment.amount, theirs = known.amount,
-                                "the provider has another amount");
+) -> Result<Option<Settled>, Error> {
+    let key = asked.key.clone();
+    for _ in 0..MOST_STEPS {
+        let (booking, payment) = {
+            let mut conn = services.db.acquire().await?;
+            let found = payments::with_booking(&mut conn, &key).await?;
+            found.ok_or_else(|| Error::defect(format!("the payment {} or its booking is lost", key.reference())))?
+        };
+        let act = next(&asked.facts(booking, &payment));
+        tracing::debug!(reference = key.reference(), ?act, told = ?asked.told, state = %payment.state, "a step");
+        match act {
+            Act::Capture | Act::Void | Act::PayBackAll | Act::PayBack => {
+                match payment_calls::call(services, &payment, act, &asked).await? {
+                    Some(answer) => asked = answer,
+                    None => {
+                        let mut conn = services.db.acquire().await?;
+                        let doublings = u32::try_from(payment.checks).unwrap_or(0).min(5);
+                        payments::check_in(&mut conn, &key, Some((1 << doublings).min(MOST_RETRY_S))).await?;
+                        break;
+                    }
+                }
             }
-            if payment.now < payment.deadline {
-                payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await?;
-                return Ok(Settled::Open);
+            Act::Rescue => {
+                if late_payment::rescue(services, &asked).await? {
+                    services.feeds.changed(&key.event);
+                    crash::point("rescued");
+                }
             }
-            tracing::warn!(reference = key.reference(), "the payment was not made in time; it is given up");
-            give_back(services, key, PaymentState::Failed, Some(known), Refusal::PaymentFailed, repeat).await
+            act => {
+                let written = payment_steps::write(services, &asked, act, repeat.clone()).await?;
+                services.feeds.changed(&key.event);
+                match written {
+                    Written::Answered(settled) => return Ok(Some(settled)),
+                    Written::Waits => break,
+                    Written::Step => {}
+                }
+            }
         }
     }
-}
-
-/// Commits the sale: seats, tickets and announcement in one transaction; nothing when the payment was settled
-/// by somebody else.
-async fn sell(services: &Services, key: &PaymentKey, known: &ProviderPayment) -> Result<(), Error> {
-    let (services, key, id) = (services.clone(), key.clone(), known.id.clone());
-    in_tx(&services.db.clone(), move |conn| {
-        let (services, key, id) = (services.clone(), key.clone(), id.clone());
-        Box::pin(async move { sell_in(conn, &services, &key, Some(id)).await })
-    })
-    .await?;
-    Ok(())
-}
-
-/// Sells the pending seats of a created payment; `false` when it is not created any more. The caller's
-/// transaction.
-pub(crate) async fn sell_in(
-    conn: &mut PgConnection,
-    services: &Services,
-    key: &PaymentKey,
-    provider_payment: Option<String>,
-) -> Result<bool, Error> {
-    let Locked { hold, booking, payment } = locks::payment_with_booking(conn, key).await?;
-    if payment.state != PaymentState::Created {
-        return Ok(false);
-    }
-    let event = &key.event;
-    let (id, owner_hold) = (booking.id, hold.id);
-    let step = Step { provider_payment, check_in_s: Some(CAPTURE_CHECK_S), ..Step::default() };
-    payments::set_state(conn, key, payment.state.authorize()?, &step).await?;
-    bookings::set_state(conn, event, id, booking.state.confirm()?, None).await?;
-    holds::set_state(conn, event, owner_hold, hold.hold.consume()?.state).await?;
-    let seats = seats::lock_of_hold(conn, event, owner_hold, SeatState::Pending).await?;
-    let areas = areas::move_hold(conn, event, owner_hold, Counted::Pending, Counted::Sold, None).await?;
-    let issued = issue(services, key, &seats, &areas);
-    tickets::insert(conn, event, id, &issued).await?;
-    let payload = json!({ "event": event, "booking": id, "tickets": issued.len() });
-    tickets::announce(conn, event, id, "booking.confirmed", payload).await?;
-    let hold = owner_hold.get();
-    let change = Change { event, op: Op::Sell, hold, booking: Some(id.get()), seats: &seats, areas, until: None };
-    history::apply(conn, change).await?;
-    Ok(true)
-}
-
-fn issue(services: &Services, key: &PaymentKey, seats: &[i32], areas: &[history::AreaChange]) -> Vec<NewTicket> {
-    let ticket = |seat_no: Option<i32>, area: Option<String>| {
-        let id = TicketId::new(Uuid::now_v7());
-        NewTicket { id, seat_no, area, code: services.buyers.ticket_code(&key.event, id) }
-    };
-    let places = areas.iter().flat_map(|area| (0..area.quantity).map(|_| area.area.clone()));
-    let seats = seats.iter().map(|seat_no| ticket(Some(*seat_no), None));
-    seats.chain(places.map(|area| ticket(None, Some(area)))).collect()
-}
-
-/// Ends a payment without money: the seats go back to the hold, which lives on until it expires.
-async fn give_back(
-    services: &Services,
-    key: &PaymentKey,
-    end: PaymentState,
-    known: Option<ProviderPayment>,
-    refusal: Refusal,
-    repeat: Option<Once<BookingView>>,
-) -> Result<Settled, Error> {
-    let facts = services.events.get(&services.db, &key.event).await?;
-    let (event, key) = (&key.event, key.clone());
-    let settled = in_tx(&services.db, move |conn| {
-        let (facts, key, repeat) = (facts.clone(), key.clone(), repeat.clone());
-        let (known, refusal) = (known.clone(), refusal.clone());
-        Box::pin(async move {
-            let given_back = give_back_in(conn, &key, end, known).await?;
-            let settled = if given_back {
-                Settled::NotPaid(refusal)
-            } else {
-                // Somebody else settled it meanwhile: the answer is what came of it.
-                payment_outcome::read(conn, &facts, &key).await?.settled
-            };
-            keep(conn, repeat, &settled).await?;
-            Ok(settled)
-        })
-    });
-    let settled = settled.await?;
-    services.feeds.changed(event);
-    Ok(settled)
-}
-
-async fn give_back_in(
-    conn: &mut PgConnection,
-    key: &PaymentKey,
-    end: PaymentState,
-    known: Option<ProviderPayment>,
-) -> Result<bool, Error> {
-    let Locked { hold, booking, payment } = locks::payment_with_booking(conn, key).await?;
-    if payment.state != PaymentState::Created {
-        return Ok(false);
-    }
-    let declined = end == PaymentState::Declined;
-    let state = if declined { payment.state.decline()? } else { payment.state.fail()? };
-    // What was never heard of may still turn up late; what is known is given back at once; what was declined
-    // has ended.
-    let late_s = if known.is_some() { UNKNOWN_CHECK_S } else { LATE_CHECK_S };
-    let check_in_s = (!declined).then_some(late_s);
-    let (provider_payment, decline_reason) = known.map(|known| (known.id, known.decline_reason)).unzip();
-    let step = Step { provider_payment, decline_reason: decline_reason.flatten(), check_in_s };
-    payments::set_state(conn, key, state, &step).await?;
-    let event = &key.event;
-    bookings::set_state(conn, event, booking.id, booking.state.payment_failed()?, None).await?;
-    let active = hold.hold.payment_failed()?;
-    holds::set_state(conn, event, hold.id, active.state).await?;
-    let until = Some(active.expires_at);
-    let seats = seats::lock_of_hold(conn, event, hold.id, SeatState::Pending).await?;
-    let areas = areas::move_hold(conn, event, hold.id, Counted::Pending, Counted::Held, until).await?;
-    let (hold, booking) = (hold.id.get(), Some(booking.id.get()));
-    history::apply(conn, Change { event, op: Op::Unpend, hold, booking, seats: &seats, areas, until }).await?;
-    Ok(true)
+    Ok(None)
 }
 
 /// Looks at one payment about which something is open: asks the provider and acts on the answer.
@@ -215,43 +205,16 @@ async fn give_back_in(
 /// # Errors
 /// When the database cannot be had.
 pub async fn reconcile(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
-    let key = &payment.key;
-    let known = match look_up(services, payment).await {
-        Ok(known) => known,
-        Err(error) => return later(key, &error),
-    };
-    match (payment.state, known) {
-        (PaymentState::Declined | PaymentState::Voided | PaymentState::Refunded, _) => {
-            payments::check_in(&services.db, key, None).await
-        }
-        (PaymentState::Created, Some(known)) => {
-            settle(services, payment, Ok(known), None).await?;
-            Ok(())
-        }
-        (_, Some(known)) => collect(services, key, &known).await,
-        (PaymentState::Created, None) if payment.now < payment.deadline => {
-            payments::check_in(&services.db, key, Some(UNKNOWN_CHECK_S)).await
-        }
-        (PaymentState::Created, None) => {
-            tracing::warn!(reference = key.reference(), "the provider never heard of the payment");
-            give_back(services, key, PaymentState::Failed, None, Refusal::PaymentFailed, None).await?;
-            Ok(())
-        }
-        (PaymentState::Failed, None) if payment.provider_payment.is_none() => {
-            let again = (payment.checks < LATE_CHECKS).then_some(LATE_CHECK_S);
-            payments::check_in(&services.db, key, again).await
-        }
-        // The provider knew it before: money is somewhere, and following it up never ends.
-        (PaymentState::Authorized | PaymentState::Captured | PaymentState::Failed, None) => {
-            tracing::error!(reference = key.reference(), payment = payment.provider_payment, state = %payment.state,
-                            "the provider does not find a payment that it knew");
-            payments::check_in(&services.db, key, Some(growing(payment.checks))).await
-        }
-    }
+    let asked = Asked::of(payment, &services.config, look_up(services, payment).await);
+    settle(services, asked, None).await?;
+    Ok(())
 }
 
 /// What the provider knows of a payment: by our reference, else by its own id.
-async fn look_up(services: &Services, payment: &PaymentRow) -> Result<Option<ProviderPayment>, ProviderError> {
+pub(crate) async fn look_up(
+    services: &Services,
+    payment: &PaymentRow,
+) -> Result<Option<ProviderPayment>, ProviderError> {
     let found = services.provider.find(&payment.key.reference()).await?;
     match (&payment.provider_payment, found) {
         (Some(id), None) => services.provider.get(id).await,

@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::once::{Done, Once, once};
 use super::views::{self, BookingView};
+use crate::crash;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::services::Services;
 use crate::storage::bookings::{self, Buyer, NewBooking};
-use crate::storage::holds;
+use crate::storage::{cancellations, holds};
 
 /// A request to book.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct BookingRequest {
     pub owners: Vec<Owner>,
     /// Who pays.
     pub buyer: Buyer,
+    /// Whether late money may buy equal seats.
+    pub accept_equal: bool,
 }
 
 /// Makes a booking of a hold, at most once per key. A hold has one booking.
@@ -38,11 +41,14 @@ pub async fn start_booking(
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
     let request = Arc::new(request);
-    once(&services.db, repeat, move |conn| {
+    crash::point("held");
+    let done = once(&services.db, repeat, move |conn| {
         let request = Arc::clone(&request);
         Box::pin(async move { start(conn, &request).await })
     })
-    .await
+    .await;
+    crash::point("booked");
+    done
 }
 
 async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<BookingView, Error> {
@@ -64,6 +70,9 @@ async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<Book
         let detail = format!("the hold is booked already, as {booking}");
         return Err(Refusal::Conflict { detail, state: hold.state.name() }.into());
     }
+    if cancellations::is_cancelled(conn, event).await? {
+        return Err(Refusal::Conflict { detail: "the event does not take place".into(), state: "cancelled" }.into());
+    }
     let seats = holds::seats(conn, event, request.hold).await?;
     let areas = holds::areas(conn, event, request.hold).await?;
     let new = NewBooking {
@@ -73,6 +82,8 @@ async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<Book
         owner: &row.owner,
         buyer: &request.buyer,
         total: views::total_of(facts.event.currency, &seats, &areas)?,
+        accept_equal: request.accept_equal,
+        refund_policy: &facts.event.refund_policy,
     };
     bookings::insert(conn, &new).await?;
     let view = views::read_booking(conn, facts, new.id).await?;

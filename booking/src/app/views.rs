@@ -95,8 +95,10 @@ pub struct BookingView {
     pub areas: Vec<AreaLine>,
     /// Its tickets that open the door.
     pub tickets: Vec<TicketLine>,
-    /// Its last payment.
+    /// The payment that bought it, else its last one.
     pub payment: Option<PaymentRow>,
+    /// What comes back when it is cancelled: until when how many percent.
+    pub refund_policy: Vec<(Option<Timestamp>, u8)>,
 }
 
 impl BookingView {
@@ -245,8 +247,11 @@ async fn complete_booking(conn: &mut PgConnection, facts: &EventFacts, row: Book
     let seats = bookings::seats(conn, event, row.id).await?;
     let areas = bookings::areas(conn, event, row.id).await?;
     let tickets = tickets::of_booking(conn, event, row.id).await?;
-    let payment = payments::last(conn, event, row.id).await?;
+    let payment = payments::foremost(conn, event, row.id).await?;
+    let policy = row.refund_policy.as_ref().unwrap_or(&facts.event.refund_policy);
+    let until = |s| facts.event.starts_at.checked_sub(jiff::SignedDuration::from_secs(s)).ok();
     Ok(BookingView {
+        refund_policy: policy.tiers().iter().map(|tier| (until(tier.until_s), tier.percent)).collect(),
         seats: seat_lines(facts, &seats)?,
         areas: area_lines(facts.event.currency, &areas),
         tickets: tickets.into_iter().filter(|t| t.state == "valid").map(|t| ticket_line(facts, t)).collect(),

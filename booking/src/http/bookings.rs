@@ -42,6 +42,9 @@ pub(super) struct NewBooking {
     buyer: NewBuyer,
     /// No coupons exist yet: any is refused.
     coupon: Option<String>,
+    /// Whether money that comes late may buy equal seats of the same category when these are gone.
+    #[serde(default)]
+    accept_equal: bool,
 }
 
 /// Who pays.
@@ -103,6 +106,8 @@ pub(super) fn is_email(text: &str) -> bool {
 #[serde(deny_unknown_fields)]
 pub(super) struct Confirmation {
     payment: ConfirmationPayment,
+    /// As with the booking; what is said here holds.
+    accept_equal: Option<bool>,
 }
 
 /// How to pay.
@@ -156,10 +161,11 @@ pub(super) async fn create(
 ) -> Result<Response, Error> {
     let event = services.events.get(&services.db, &event).await?;
     caller.check_pass(&event)?;
+    let accept_equal = payload.value.accept_equal;
     let (hold, buyer) = payload.value.check()?;
     let answer = booking_answer(StatusCode::CREATED);
     let repeat = answer::once(&headers, &caller.actor(), payload.hash, &request, &answer)?;
-    let asked = BookingRequest { event, hold, owners: caller.owners(), buyer };
+    let asked = BookingRequest { event, hold, owners: caller.owners(), buyer, accept_equal };
     answer::finish(start_booking(&services, asked, repeat).await, &answer)
 }
 
@@ -185,6 +191,7 @@ pub(super) async fn confirm(
     if owners.is_empty() {
         caller.check_pass(&event)?;
     }
+    let accept_equal = payload.value.accept_equal;
     let ConfirmationPayment { method, token } = payload.value.payment;
     if method != services.provider.name() {
         let detail = format!("the only method is {:?}", services.provider.name());
@@ -196,7 +203,7 @@ pub(super) async fn confirm(
     }
     let answer = booking_answer(StatusCode::OK);
     let repeat = answer::once(&headers, &caller.actor(), payload.hash, &request, &answer)?;
-    let asked = ConfirmRequest { event, booking, owners, token };
+    let asked = ConfirmRequest { event, booking, owners, token, accept_equal };
     answer::finish(confirm_booking(&services, asked, repeat).await, &answer)
 }
 

@@ -160,6 +160,21 @@ pub(super) struct PaymentDocument {
     amount: MoneyDocument,
     /// Why the provider said no.
     decline_reason: Option<String>,
+    /// What goes back of it, by all refunds that were decided.
+    refund: MoneyDocument,
+    /// What of that has gone back.
+    refunded: MoneyDocument,
+}
+
+/// One step of what comes back.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefundTier)]
+pub(super) struct RefundTierDocument {
+    /// Until when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// How much of the price.
+    percent: u8,
 }
 
 /// A ticket: one per seat or place.
@@ -200,6 +215,10 @@ pub(super) struct BookingDocument {
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     payment: Option<PaymentDocument>,
+    /// What comes back when it is cancelled: the first of these whose time has not passed; after the last it cannot be.
+    refund_policy: Vec<RefundTierDocument>,
+    /// Whether money that comes late may buy equal seats.
+    accept_equal: bool,
     tickets: Vec<TicketDocument>,
 }
 
@@ -212,7 +231,10 @@ impl From<&BookingView> for BookingDocument {
             state: payment.state.name(),
             amount: payment.amount.into(),
             decline_reason: payment.decline_reason.clone(),
+            refund: Money::new(payment.refund_due, payment.amount.currency()).into(),
+            refunded: Money::new(payment.refunded, payment.amount.currency()).into(),
         });
+        let tier = |(until, percent): &(Option<Timestamp>, u8)| RefundTierDocument { until: *until, percent: *percent };
         let ticket = |line: &crate::app::views::TicketLine| TicketDocument {
             ticket: line.id,
             seat: line.seat.clone(),
@@ -234,6 +256,8 @@ impl From<&BookingView> for BookingDocument {
             confirmed_at: row.confirmed_at,
             expires_at: (view.state() == booking_domain::BookingState::Held).then_some(row.hold_expires_at),
             payment,
+            refund_policy: view.refund_policy.iter().map(tier).collect(),
+            accept_equal: row.accept_equal,
             tickets: view.tickets.iter().map(ticket).collect(),
         }
     }

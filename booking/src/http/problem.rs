@@ -126,7 +126,7 @@ impl Problem {
             Refusal::PaymentDeclined { reason } => {
                 new(StatusCode::PAYMENT_REQUIRED, "payment-declined", NOT_PAID).with("reason", reason.clone())
             }
-            Refusal::PaymentFailed => {
+            Refusal::PaymentFailed | Refusal::PaymentLate => {
                 new(StatusCode::PAYMENT_REQUIRED, "payment-declined", NOT_PAID).with("reason", Value::Null)
             }
             Refusal::TooLarge { limit } => {

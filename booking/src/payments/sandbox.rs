@@ -4,22 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use booking_domain::Money;
+use http::HeaderMap;
 use reqwest::{Client, RequestBuilder, StatusCode};
+use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus};
+use super::exchange::{self, Nonsense};
+use super::signature;
+use super::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus, WebhookError, WebhookEvent};
 
-/// Refusals that say nothing about the payment: our credentials, a gateway in between, a conflict with a
-/// request in flight or with what has happened since, throttling.
-const SAYS_NOTHING: [StatusCode; 6] = [
-    StatusCode::UNAUTHORIZED,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::CONFLICT,
-    StatusCode::TOO_MANY_REQUESTS,
-];
+/// The header that signs its callbacks.
+const SIGNATURE: &str = "sandbox-signature";
 
 /// Client of the sandbox provider.
 #[derive(Debug, Clone)]
@@ -27,13 +24,18 @@ pub struct Sandbox {
     base: String,
     client: Client,
     timeout: Duration,
+    webhook_secret: Option<SecretString>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Payment {
     payment: String,
+    reference: String,
     status: String,
     amount: i64,
+    currency: String,
+    captured: i64,
+    refunded: i64,
     #[serde(default)]
     decline_reason: Option<String>,
 }
@@ -43,18 +45,36 @@ struct Page {
     items: Vec<Payment>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the provider answered {status} with {what}")]
-struct Nonsense {
-    status: StatusCode,
-    what: String,
+#[derive(Debug, Deserialize)]
+struct Event {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Data,
+}
+
+#[derive(Debug, Deserialize)]
+struct Data {
+    payment: Named,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    payment: String,
+    reference: String,
 }
 
 impl Sandbox {
     /// A client of the server at `base`.
     #[must_use]
     pub fn new(base: &str, client: Client, timeout: Duration) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), client, timeout }
+        Self { base: base.trim_end_matches('/').to_owned(), client, timeout, webhook_secret: None }
+    }
+
+    /// The same, which takes callbacks that are signed with this secret.
+    #[must_use]
+    pub fn with_webhook_secret(self, secret: SecretString) -> Self {
+        Self { webhook_secret: Some(secret), ..self }
     }
 
     async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> Result<ProviderPayment, ProviderError> {
@@ -63,20 +83,8 @@ impl Sandbox {
         payment.try_into()
     }
 
-    async fn send<T: serde::de::DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ProviderError> {
-        let unknown = |error: reqwest::Error| ProviderError::Unknown(error.into());
-        let answer = request.timeout(self.timeout).send().await.map_err(unknown)?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(unknown)?;
-        let words = || String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
-        if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|_| ProviderError::Unknown(Nonsense { status, what: words() }.into()));
-        }
-        if status.is_client_error() && !SAYS_NOTHING.contains(&status) {
-            return Err(ProviderError::Refused { status: status.as_u16(), detail: words() });
-        }
-        Err(ProviderError::Unknown(Nonsense { status, what: words() }.into()))
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ProviderError> {
+        exchange::send(request, self.timeout).await?.document()
     }
 }
 
@@ -89,9 +97,9 @@ impl TryFrom<Payment> for ProviderPayment {
 
     fn try_from(payment: Payment) -> Result<Self, ProviderError> {
         let status = match payment.status.as_str() {
-            "processing" | "pending" | "created" => ProviderStatus::Processing,
+            "processing" => ProviderStatus::Processing,
             "authorized" => ProviderStatus::Authorized,
-            "declined" | "failed" => ProviderStatus::Declined,
+            "declined" => ProviderStatus::Declined,
             "captured" => ProviderStatus::Captured,
             "voided" => ProviderStatus::Voided,
             "refunded" => ProviderStatus::Refunded,
@@ -100,8 +108,8 @@ impl TryFrom<Payment> for ProviderPayment {
                 return Err(ProviderError::Unknown(Nonsense { status: StatusCode::OK, what }.into()));
             }
         };
-        let Payment { payment, amount, decline_reason, .. } = payment;
-        Ok(Self { id: payment, status, amount, decline_reason })
+        let Payment { payment: id, reference, amount, currency, captured, refunded, decline_reason, .. } = payment;
+        Ok(Self { id, reference, status, amount, currency, captured, refunded, decline_reason })
     }
 }
 
@@ -147,8 +155,17 @@ impl PaymentProvider for Sandbox {
         self.post(&format!("/v1/payments/{payment}/void"), &format!("{payment}/void"), &json!({})).await
     }
 
-    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
+    async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
         let body = json!({ "amount": amount.amount() });
-        self.post(&format!("/v1/payments/{payment}/refunds"), &format!("{payment}/refund"), &body).await
+        self.post(&format!("/v1/payments/{payment}/refunds"), key, &body).await
+    }
+
+    fn parse_webhook(&self, raw: &[u8], headers: &HeaderMap, now_s: i64) -> Result<WebhookEvent, WebhookError> {
+        let secret = self.webhook_secret.as_ref().ok_or(WebhookError::NoSecret)?;
+        signature::check_header(headers, SIGNATURE, raw, secret, now_s)?;
+        let Event { id, kind, data } =
+            serde_json::from_slice(raw).map_err(|problem| WebhookError::Malformed(problem.into()))?;
+        let Named { payment, reference } = data.payment;
+        Ok(WebhookEvent { id, kind, payment: Some(payment), reference: Some(reference) })
     }
 }

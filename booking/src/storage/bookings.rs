@@ -1,7 +1,8 @@
 //! Rows of `booking`, `booking_seat` and `booking_area`.
 
-use booking_domain::{BookingId, BookingState, Currency, EventId, HoldId, Money, Owner, Total};
+use booking_domain::{BookingId, BookingState, Currency, EventId, HoldId, Money, Owner, RefundPolicy, Total};
 use jiff::Timestamp;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -34,8 +35,14 @@ pub struct BookingRow {
     pub buyer: Buyer,
     /// What it costs.
     pub total: Total,
+    /// Whether late money may buy equal seats.
+    pub accept_equal: bool,
+    /// What comes back when it is cancelled, as the event had it on the day of booking; none of old bookings.
+    pub refund_policy: Option<RefundPolicy>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The attempt that bought it.
+    pub sold_attempt: Option<i32>,
     /// When it was paid for.
     pub confirmed_at: Option<Timestamp>,
     /// When its hold lapses.
@@ -67,6 +74,9 @@ struct Stored {
     fee: i64,
     tax: i64,
     total: i64,
+    sold_attempt: Option<i32>,
+    accept_equal: bool,
+    refund_policy: Option<Json<RefundPolicy>>,
     created_at: jiff_sqlx::Timestamp,
     confirmed_at: Option<jiff_sqlx::Timestamp>,
     expires_at: jiff_sqlx::Timestamp,
@@ -88,6 +98,9 @@ impl TryFrom<Stored> for BookingRow {
             state: row.state.parse()?,
             buyer: Buyer { name: row.buyer_name, email: row.buyer_email },
             total: Total { fee: money(row.fee), tax: money(row.tax), price: money(row.total) },
+            sold_attempt: row.sold_attempt,
+            accept_equal: row.accept_equal,
+            refund_policy: row.refund_policy.map(|policy| policy.0),
             created_at: row.created_at.to_jiff(),
             confirmed_at: row.confirmed_at.map(jiff_sqlx::Timestamp::to_jiff),
             hold_expires_at: row.expires_at.to_jiff(),
@@ -111,6 +124,10 @@ pub struct NewBooking<'a> {
     pub buyer: &'a Buyer,
     /// What it costs.
     pub total: Total,
+    /// Whether late money may buy equal seats.
+    pub accept_equal: bool,
+    /// What comes back when it is cancelled.
+    pub refund_policy: &'a RefundPolicy,
 }
 
 /// Writes a held booking with the places of its hold.
@@ -120,8 +137,8 @@ pub struct NewBooking<'a> {
 pub async fn insert(conn: &mut PgConnection, new: &NewBooking<'_>) -> Result<(), Error> {
     sqlx::query!(
         "insert into booking (event_id, booking_id, hold_id, owner, state, buyer_name, buyer_email,
-                              currency, fee, tax, total)
-         values ($1, $2, $3, $4, 'held', $5, $6, $7, $8, $9, $10)",
+                              currency, fee, tax, total, accept_equal, refund_policy)
+         values ($1, $2, $3, $4, 'held', $5, $6, $7, $8, $9, $10, $11, $12)",
         new.event.as_str(),
         new.id.get(),
         new.hold.get(),
@@ -131,7 +148,9 @@ pub async fn insert(conn: &mut PgConnection, new: &NewBooking<'_>) -> Result<(),
         new.total.price.currency().code(),
         new.total.fee.amount(),
         new.total.tax.amount(),
-        new.total.price.amount()
+        new.total.price.amount(),
+        new.accept_equal,
+        Json(new.refund_policy) as _
     )
     .execute(&mut *conn)
     .await?;
@@ -164,7 +183,9 @@ pub async fn find(conn: &mut PgConnection, event: &EventId, id: BookingId) -> Re
     let row = sqlx::query_as!(
         Stored,
         r#"select b.event_id, b.booking_id, b.hold_id, b.owner, b.state, b.buyer_name, b.buyer_email, b.currency,
-                  b.fee, b.tax, b.total, b.created_at, b.confirmed_at, h.expires_at,
+                  b.fee, b.tax, b.total, b.sold_attempt, b.accept_equal,
+                  b.refund_policy as "refund_policy: Json<RefundPolicy>",
+                  b.created_at, b.confirmed_at, h.expires_at,
                   clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from booking b join hold h using (event_id, hold_id)
            where b.event_id = $1 and b.booking_id = $2"#,
@@ -285,7 +306,9 @@ pub async fn of_owners(
     let rows = sqlx::query_as!(
         Stored,
         r#"select b.event_id, b.booking_id, b.hold_id, b.owner, b.state, b.buyer_name, b.buyer_email, b.currency,
-                  b.fee, b.tax, b.total, b.created_at, b.confirmed_at, h.expires_at,
+                  b.fee, b.tax, b.total, b.sold_attempt, b.accept_equal,
+                  b.refund_policy as "refund_policy: Json<RefundPolicy>",
+                  b.created_at, b.confirmed_at, h.expires_at,
                   clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from booking b join hold h using (event_id, hold_id)
            where b.owner = any($1)
@@ -297,4 +320,49 @@ pub async fn of_owners(
         limit
     );
     rows.fetch_all(pool).await?.into_iter().map(BookingRow::try_from).collect()
+}
+
+/// Notes whether late money may buy equal seats.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn set_accept_equal(
+    conn: &mut PgConnection,
+    event: &EventId,
+    id: BookingId,
+    accept: bool,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update booking set accept_equal = $3 where event_id = $1 and booking_id = $2",
+        event.as_str(),
+        id.get(),
+        accept
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes that an attempt bought a booking.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn set_sold(
+    conn: &mut PgConnection,
+    event: &EventId,
+    id: BookingId,
+    state: BookingState,
+    attempt: i32,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update booking set state = $3, sold_attempt = $4, deadline = null, confirmed_at = clock_timestamp()
+         where event_id = $1 and booking_id = $2",
+        event.as_str(),
+        id.get(),
+        state.name(),
+        attempt
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Reading the catalogue: events, venues, plans, prices. Written by [`super::import`] alone.
 
-use booking_domain::{Currency, EventId};
+use booking_domain::{Currency, EventId, RefundPolicy};
 use jiff::Timestamp;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
 use super::holds::Price;
@@ -40,6 +41,8 @@ pub struct EventRow {
     pub cancel_until_s: i64,
     /// Whether seats may not be picked such that a single free one is left beside them.
     pub leaves_no_single: bool,
+    /// What comes back when a booking is cancelled.
+    pub refund_policy: RefundPolicy,
     /// Digest of its plan.
     pub plan_digest: Option<String>,
     /// Where everybody looks.
@@ -66,6 +69,7 @@ struct Stored {
     ends_at: Option<jiff_sqlx::Timestamp>,
     cancel_until_s: i64,
     leaves_no_single: bool,
+    refund_policy: Option<Json<RefundPolicy>>,
     plan_digest: Option<String>,
     focal_x: Option<f64>,
     focal_y: Option<f64>,
@@ -95,6 +99,9 @@ impl TryFrom<Stored> for EventRow {
             ends_at: row.ends_at.map(jiff_sqlx::Timestamp::to_jiff),
             cancel_until_s: row.cancel_until_s,
             leaves_no_single: row.leaves_no_single,
+            refund_policy: row
+                .refund_policy
+                .map_or_else(|| RefundPolicy::full_until(row.cancel_until_s), |policy| policy.0),
             plan_digest: row.plan_digest,
             focal_point: row.focal_x.zip(row.focal_y),
             seat_count: row.seat_count,
@@ -111,8 +118,9 @@ pub async fn event(conn: &mut PgConnection, id: &EventId) -> Result<Option<Event
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single, plan_digest, focal_x, focal_y,
-                  seat_count, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single,
+                  refund_policy as "refund_policy: Json<RefundPolicy>", plan_digest, focal_x, focal_y, seat_count,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id) where event_id = $1"#,
         id.as_str()
     );
@@ -152,8 +160,9 @@ pub async fn events(pool: &PgPool, filter: &Filter) -> Result<Vec<EventRow>, Err
     let rows = sqlx::query_as!(
         Stored,
         r#"select event_id, e.name, venue_id, v.name as venue, city, time_zone, category, performers, sale, currency,
-                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single, plan_digest, focal_x, focal_y,
-                  seat_count, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  starts_at, doors_at, ends_at, cancel_until_s, leaves_no_single,
+                  refund_policy as "refund_policy: Json<RefundPolicy>", plan_digest, focal_x, focal_y, seat_count,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from event e join venue v using (venue_id)
            where not exists (select from unnest($1::text[]) as word where position(word in search) = 0)
              and ($2::text is null or lower(city) = lower($2))

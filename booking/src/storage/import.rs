@@ -1,6 +1,6 @@
 //! Writing the catalogue. An import is one transaction; it happens once per event.
 
-use booking_domain::EventId;
+use booking_domain::{EventId, RefundPolicy};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 
@@ -52,6 +52,8 @@ pub struct NewEvent {
     pub cancel_until_s: i64,
     /// Whether seats may not be picked such that a single free one is left beside them.
     pub leaves_no_single: bool,
+    /// What comes back when a booking is cancelled; none = all, until then.
+    pub refund_policy: Option<RefundPolicy>,
     /// Fee per place.
     pub fee: i64,
     /// Included tax, in basis points.
@@ -169,8 +171,9 @@ async fn write_event(conn: &mut PgConnection, new: &NewEvent) -> Result<(), Erro
     sqlx::query!(
         "insert into event (event_id, name, venue_id, category, performers, sale, currency, starts_at, doors_at, ends_at,
                             cancel_until_s, fee, tax_bp, plan_digest, focal_x, focal_y, seat_count, import_digest, search,
-                            leaves_no_single)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+                            leaves_no_single, refund_policy)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                 $21)",
         new.id.as_str(),
         new.name,
         new.venue_id,
@@ -190,7 +193,8 @@ async fn write_event(conn: &mut PgConnection, new: &NewEvent) -> Result<(), Erro
         i32::try_from(new.seats.len()).map_err(|e| Error::internal("too many seats", e))?,
         new.import_digest,
         search,
-        new.leaves_no_single
+        new.leaves_no_single,
+        new.refund_policy.as_ref().map(sqlx::types::Json) as _
     )
     .execute(conn)
     .await?;

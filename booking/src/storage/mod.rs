@@ -11,6 +11,8 @@
 pub mod areas;
 pub mod bell;
 pub mod bookings;
+pub mod callbacks;
+pub mod cancellations;
 pub mod catalogue;
 pub mod changes;
 pub mod history;
@@ -18,10 +20,13 @@ pub mod hold_batch;
 pub mod holds;
 pub mod idempotency;
 pub mod import;
+pub mod late;
 pub mod limits;
 pub mod locks;
 pub mod mirror;
+pub mod outbox;
 pub mod payments;
+pub mod refunds;
 pub mod seats;
 pub mod stock;
 pub mod terms;
@@ -52,6 +57,14 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// When the URL is malformed.
 pub fn open(config: &Database) -> anyhow::Result<PgPool> {
     Ok(serving(config).max_connections(config.max_connections).connect_lazy_with(serving_options(config)?))
+}
+
+/// Opens the pool of callbacks and jobs, which requests cannot exhaust.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn open_for_background(config: &Database) -> anyhow::Result<PgPool> {
+    Ok(serving(config).max_connections(config.background_connections).connect_lazy_with(serving_options(config)?))
 }
 
 /// Opens the pool of the holds writers of a serving node: they work when all other connections are taken. Each

@@ -1,6 +1,6 @@
 //! Rows of `payment`: attempts to be paid, and what is still open about them.
 
-use booking_domain::{BookingId, Currency, EventId, Money, PaymentState};
+use booking_domain::{BookingId, BookingState, Currency, EventId, Money, PaymentState};
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -43,8 +43,16 @@ pub struct PaymentRow {
     pub decline_reason: Option<String>,
     /// Past it, a payment that the provider never heard of counts as never made.
     pub deadline: Timestamp,
+    /// All refunds that were decided, in minor units.
+    pub refund_due: i64,
+    /// Those of them that went back.
+    pub refunded: i64,
+    /// Whether late money was tried on the places, in vain.
+    pub late_tried: bool,
     /// How often the reconciler has looked at it.
     pub checks: i32,
+    /// When the attempt was made.
+    pub created_at: Timestamp,
     /// The database's clock when it was read.
     pub now: Timestamp,
 }
@@ -60,7 +68,11 @@ struct Stored {
     currency: String,
     decline_reason: Option<String>,
     deadline: jiff_sqlx::Timestamp,
+    refund_due: i64,
+    refunded: i64,
+    late_tried: bool,
     checks: i32,
+    created_at: jiff_sqlx::Timestamp,
     now: jiff_sqlx::Timestamp,
 }
 
@@ -79,7 +91,11 @@ impl TryFrom<Stored> for PaymentRow {
             amount: Money::new(row.amount, currency),
             decline_reason: row.decline_reason,
             deadline: row.deadline.to_jiff(),
+            refund_due: row.refund_due,
+            refunded: row.refunded,
+            late_tried: row.late_tried,
             checks: row.checks,
+            created_at: row.created_at.to_jiff(),
             now: row.now.to_jiff(),
         })
     }
@@ -123,7 +139,11 @@ pub async fn insert(
         amount,
         decline_reason: None,
         deadline: row.deadline.to_jiff(),
+        refund_due: 0,
+        refunded: 0,
+        late_tried: false,
         checks: 0,
+        created_at: row.created_at.to_jiff(),
         now: row.created_at.to_jiff(),
     })
 }
@@ -136,7 +156,8 @@ pub async fn lock(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<Pa
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, booking_id, attempt, provider, provider_payment, state, amount, currency,
-                  decline_reason, deadline, checks, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  decline_reason, deadline, refund_due, refunded, late_tried, checks, created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from payment where event_id = $1 and booking_id = $2 and attempt = $3 for update"#,
         key.event.as_str(),
         key.booking.get(),
@@ -153,7 +174,8 @@ pub async fn find(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<Pa
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, booking_id, attempt, provider, provider_payment, state, amount, currency,
-                  decline_reason, deadline, checks, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+                  decline_reason, deadline, refund_due, refunded, late_tried, checks, created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from payment where event_id = $1 and booking_id = $2 and attempt = $3"#,
         key.event.as_str(),
         key.booking.get(),
@@ -162,16 +184,23 @@ pub async fn find(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<Pa
     row.fetch_optional(conn).await?.map(PaymentRow::try_from).transpose()
 }
 
-/// The last attempt at paying for a booking.
+/// The attempt that bought a booking, else the last one.
 ///
 /// # Errors
 /// When the database cannot be had or holds an impossible row.
-pub async fn last(conn: &mut PgConnection, event: &EventId, booking: BookingId) -> Result<Option<PaymentRow>, Error> {
+pub async fn foremost(
+    conn: &mut PgConnection,
+    event: &EventId,
+    booking: BookingId,
+) -> Result<Option<PaymentRow>, Error> {
     let row = sqlx::query_as!(
         Stored,
         r#"select event_id, booking_id, attempt, provider, provider_payment, state, amount, currency,
-                  decline_reason, deadline, checks, clock_timestamp() as "now!: jiff_sqlx::Timestamp"
-           from payment where event_id = $1 and booking_id = $2 order by attempt desc limit 1"#,
+                  decline_reason, deadline, refund_due, refunded, late_tried, checks, created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+           from payment where event_id = $1 and booking_id = $2
+           order by (attempt = (select sold_attempt from booking where event_id = $1 and booking_id = $2))
+                    desc nulls last, attempt desc limit 1"#,
         event.as_str(),
         booking.get()
     );
@@ -221,7 +250,7 @@ pub async fn set_state(
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn check_in(pool: &PgPool, key: &PaymentKey, seconds: Option<u32>) -> Result<(), Error> {
+pub async fn check_in(conn: &mut PgConnection, key: &PaymentKey, seconds: Option<u32>) -> Result<(), Error> {
     sqlx::query!(
         "update payment set check_at = clock_timestamp() + make_interval(secs => $4)
          where event_id = $1 and booking_id = $2 and attempt = $3",
@@ -230,7 +259,7 @@ pub async fn check_in(pool: &PgPool, key: &PaymentKey, seconds: Option<u32>) -> 
         key.attempt,
         seconds.map(f64::from)
     )
-    .execute(pool)
+    .execute(conn)
     .await?;
     Ok(())
 }
@@ -249,10 +278,156 @@ pub async fn take_due(pool: &PgPool, limit: i64, lease_s: u32) -> Result<Vec<Pay
            update payment p set check_at = clock_timestamp() + make_interval(secs => $2), checks = checks + 1
            from due where (p.event_id, p.booking_id, p.attempt) = (due.event_id, due.booking_id, due.attempt)
            returning p.event_id, p.booking_id, p.attempt, p.provider, p.provider_payment, p.state, p.amount,
-                     p.currency, p.decline_reason, p.deadline, p.checks,
+                     p.currency, p.decline_reason, p.deadline, p.refund_due, p.refunded, p.late_tried, p.checks,
+                     p.created_at,
                      clock_timestamp() as "now!: jiff_sqlx::Timestamp""#,
         limit,
         f64::from(lease_s)
     );
     rows.fetch_all(pool).await?.into_iter().map(PaymentRow::try_from).collect()
+}
+
+/// Says why a person has to look at a payment; `None` when nobody has to any more. `true` when it is news.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn set_alarm(conn: &mut PgConnection, key: &PaymentKey, why: Option<&str>) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update payment set alarm = $4, alarmed_at = case when $4::text is null then null else clock_timestamp() end
+         where event_id = $1 and booking_id = $2 and attempt = $3 and alarm is distinct from $4",
+        key.event.as_str(),
+        key.booking.get(),
+        key.attempt,
+        why
+    );
+    Ok(done.execute(conn).await?.rows_affected() > 0)
+}
+
+/// Notes that late money was tried on the places in vain, and has the payment looked at again at once.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn set_late_tried(conn: &mut PgConnection, key: &PaymentKey) -> Result<(), Error> {
+    sqlx::query!(
+        "update payment set late_tried = true, check_at = clock_timestamp()
+         where event_id = $1 and booking_id = $2 and attempt = $3",
+        key.event.as_str(),
+        key.booking.get(),
+        key.attempt
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The payment that a callback is about: by our reference, else by the provider's own id.
+///
+/// # Errors
+/// When the database cannot be had or holds an impossible row.
+pub async fn of_callback(
+    pool: &PgPool,
+    provider: &str,
+    reference: Option<&str>,
+    provider_payment: Option<&str>,
+) -> Result<Option<PaymentRow>, Error> {
+    let row = sqlx::query_as!(
+        Stored,
+        r#"select event_id, booking_id, attempt, provider, provider_payment, state, amount, currency,
+                  decline_reason, deadline, refund_due, refunded, late_tried, checks, created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+           from payment where provider = $1 and (reference = $2 or provider_payment = $3)
+           order by (reference = $2) desc nulls last
+           limit 1"#,
+        provider,
+        reference,
+        provider_payment
+    );
+    row.fetch_optional(pool).await?.map(PaymentRow::try_from).transpose()
+}
+
+/// The booking's stage beside the payment: what a decision rests on, as of one moment.
+///
+/// # Errors
+/// When the database cannot be had or holds an impossible row.
+pub async fn with_booking(
+    conn: &mut PgConnection,
+    key: &PaymentKey,
+) -> Result<Option<(BookingState, PaymentRow)>, Error> {
+    let row = sqlx::query!(
+        r#"select b.state as booking, p.provider, p.provider_payment, p.state, p.amount, p.currency, p.decline_reason,
+                  p.deadline, p.refund_due, p.refunded, p.late_tried, p.checks, p.created_at,
+                  clock_timestamp() as "now!: jiff_sqlx::Timestamp"
+           from payment p join booking b using (event_id, booking_id)
+           where p.event_id = $1 and p.booking_id = $2 and p.attempt = $3"#,
+        key.event.as_str(),
+        key.booking.get(),
+        key.attempt
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let stored = Stored {
+        event_id: key.event.as_str().to_owned(),
+        booking_id: key.booking.get(),
+        attempt: key.attempt,
+        provider: row.provider,
+        provider_payment: row.provider_payment,
+        state: row.state,
+        amount: row.amount,
+        currency: row.currency,
+        decline_reason: row.decline_reason,
+        deadline: row.deadline,
+        refund_due: row.refund_due,
+        refunded: row.refunded,
+        late_tried: row.late_tried,
+        checks: row.checks,
+        created_at: row.created_at,
+        now: row.now,
+    };
+    Ok(Some((row.booking.parse()?, stored.try_into()?)))
+}
+
+/// A payment that a person has to look at.
+#[derive(Debug, Clone)]
+pub struct Alarmed {
+    /// The event.
+    pub event_id: String,
+    /// Our name of it.
+    pub reference: String,
+    /// The provider's.
+    pub provider_payment: Option<String>,
+    /// Its stage.
+    pub state: String,
+    /// Minor units.
+    pub amount: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Why.
+    pub alarm: String,
+}
+
+/// Payments that a person has to look at, the newest first.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn alarmed(pool: &PgPool, limit: i64) -> Result<Vec<Alarmed>, Error> {
+    let rows = sqlx::query_as!(
+        Alarmed,
+        r#"select event_id, reference, provider_payment, state, amount, currency, alarm as "alarm!"
+           from payment where alarm is not null order by alarmed_at desc limit $1"#,
+        limit
+    );
+    Ok(rows.fetch_all(pool).await?)
+}
+
+/// Takes a payment off the list of those that a person has to look at; `false` when it is not there.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn seen(pool: &PgPool, reference: &str) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update payment set alarm = null, alarmed_at = null where reference = $1 and alarm is not null",
+        reference
+    );
+    Ok(done.execute(pool).await?.rows_affected() > 0)
 }

@@ -8,6 +8,40 @@ use uuid::Uuid;
 use super::areas::AreaCounts;
 use crate::error::Error;
 
+/// A seat under lock.
+#[derive(Debug, Clone)]
+pub struct LockedSeat {
+    /// Which.
+    pub seat_no: i32,
+    /// What it is.
+    pub state: SeatState,
+    /// Whose it is.
+    pub hold: Option<Uuid>,
+    /// Whether it is held by a hold whose time has run out, by the database's clock.
+    pub lapsed: bool,
+}
+
+/// Locks seats in the order of their numbers.
+///
+/// # Errors
+/// When the database cannot be had or holds an impossible row.
+pub async fn lock(conn: &mut PgConnection, event: &EventId, seats: &[i32]) -> Result<Vec<LockedSeat>, Error> {
+    let rows = sqlx::query!(
+        r#"select seat_no, state, hold_id, (state = 1 and expires_at <= clock_timestamp()) as "lapsed!"
+           from seat where event_id = $1 and seat_no = any($2) order by seat_no for update"#,
+        event.as_str(),
+        seats
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let state = decode(event, row.seat_no, row.state)?;
+            Ok(LockedSeat { seat_no: row.seat_no, state, hold: row.hold_id, lapsed: row.lapsed })
+        })
+        .collect()
+}
+
 fn decode(event: &EventId, seat_no: i32, state: i16) -> Result<SeatState, Error> {
     let state_of = u8::try_from(state).ok().and_then(SeatState::from_code);
     state_of.ok_or_else(|| Error::defect(format!("seat.state is {state} for seat {seat_no} of {event}")))
@@ -50,6 +84,19 @@ pub async fn lock_of_hold(
 ) -> Result<Vec<i32>, Error> {
     let seats = lock_of_holds(conn, event, &[hold.get()], state).await?;
     Ok(seats.into_iter().map(|(_, seat_no)| seat_no).collect())
+}
+
+/// The numbers of the seats that can be had now, in order.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn free(conn: &mut PgConnection, event: &EventId) -> Result<Vec<i32>, Error> {
+    let rows = sqlx::query_scalar!(
+        "select seat_no from seat where event_id = $1
+         and (state = 0 or (state = 1 and expires_at <= clock_timestamp())) order by seat_no",
+        event.as_str()
+    );
+    Ok(rows.fetch_all(conn).await?)
 }
 
 /// All seats and areas of an event with the version they belong to, by one statement: one moment.

@@ -1,7 +1,7 @@
-//! Rows of `ticket` and `outbox`.
+//! Rows of `ticket`.
 
 use booking_domain::{BookingId, EventId, TicketId};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -92,36 +92,4 @@ pub async fn of_booking(conn: &mut PgConnection, event: &EventId, booking: Booki
         booking.get()
     );
     Ok(rows.fetch_all(conn).await?)
-}
-
-/// Writes down what other parts shall learn of a booking.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn announce(
-    conn: &mut PgConnection,
-    event: &EventId,
-    booking: BookingId,
-    topic: &str,
-    payload: serde_json::Value,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "insert into outbox (event_id, booking_id, topic, payload) values ($1, $2, $3, $4)",
-        event.as_str(),
-        booking.get(),
-        topic,
-        payload
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// How many announcements wait.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn waiting_announcements(pool: &PgPool) -> Result<i64, Error> {
-    let count = sqlx::query_scalar!(r#"select count(*) as "count!" from outbox where delivered_at is null"#);
-    Ok(count.fetch_one(pool).await?)
 }

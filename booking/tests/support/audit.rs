@@ -76,8 +76,22 @@ const RULES: &[(&str, &str)] = &[
         "a confirmed booking has its money, others have given it back",
         "select b.booking_id, b.state from booking b
          where (select count(*) from payment p where p.event_id = b.event_id and p.booking_id = b.booking_id
-                and p.state in ('authorized', 'captured') and p.amount = b.total)
+                and p.state in ('authorized', 'captured') and p.amount = b.total
+                -- What the policy lets the organiser keep.
+                and not (b.state in ('cancelled', 'refunded') and p.state = 'captured' and p.attempt = b.sold_attempt
+                         and p.refund_due < p.amount and p.refunded = p.refund_due))
             <> case when b.state = 'confirmed' then 1 else 0 end and b.state <> 'payment_pending'",
+    ),
+    (
+        "a payment owes what its refunds say, and never more than it took",
+        "select p.reference from payment p left join refund r using (event_id, booking_id, attempt)
+         group by p.reference, p.amount, p.refund_due, p.refunded
+         having p.refund_due <> coalesce(sum(r.amount), 0)
+             or p.refunded <> coalesce(sum(r.amount) filter (where r.state = 'done'), 0) or p.refund_due > p.amount",
+    ),
+    (
+        "what is owed is looked after",
+        "select p.reference from payment p where p.state = 'captured' and p.refunded < p.refund_due and p.check_at is null",
     ),
     (
         "a pending booking has an open payment, whose end somebody looks after",

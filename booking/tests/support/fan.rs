@@ -64,6 +64,23 @@ impl<'a> Fan<'a> {
         Self { node: Some(node.to_owned()), ..self }
     }
 
+    /// What it sends as `Authorization`.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
+    /// Like [`Fan::post_once`] to another node; none when it does not answer.
+    pub(crate) async fn try_post_at(&self, url: &str, key: &str, path: &str, body: &Value) -> Option<Answer> {
+        let request = self.app.client.post(format!("{url}{path}")).header("idempotency-key", key).json(body);
+        let request = match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        let response = request.timeout(std::time::Duration::from_secs(10)).send().await.ok()?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Some(Answer { status, headers, text: response.text().await.ok()? })
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = self.node.as_ref().unwrap_or(&self.app.url);
         let request = self.app.client.request(method, format!("{url}{path}"));

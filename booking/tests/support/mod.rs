@@ -2,6 +2,7 @@
 
 mod audit;
 mod fan;
+pub(crate) mod localstripe;
 mod provider;
 mod viewer;
 mod wire;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use booking::app::deliver_announcements::Consumer;
 use booking::app::import_event::import_event;
 use booking::config::Config;
 use booking::payments::PaymentProvider;
@@ -105,7 +107,7 @@ pub(crate) struct TestApp {
     keyring: Arc<Keyring>,
     stop: CancellationToken,
     jobs: TaskTracker,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What differs between tests.
@@ -119,6 +121,8 @@ pub(crate) struct Options {
     pub(crate) jobs: bool,
     /// What lies between the node and its database.
     pub(crate) wire: Option<Arc<Wire>>,
+    /// Who learns of bookings.
+    pub(crate) consumer: Option<Arc<dyn Consumer>>,
 }
 
 impl TestApp {
@@ -149,7 +153,7 @@ impl TestApp {
         }
         booking::feed::start_bell(&services, &jobs, &stop).unwrap();
         let client = reqwest::Client::new();
-        Self { services, url, client, psp, database, keyring, stop, jobs, _folder: folder }
+        Self { services, url, client, psp, database, keyring, stop, jobs, folder }
     }
 
     /// A second node on the same database: its URL.
@@ -173,6 +177,11 @@ impl TestApp {
     /// Connections of the test's own, past the wire.
     pub(crate) async fn beside(&self) -> PgPool {
         PgPool::connect(&self.database).await.unwrap()
+    }
+
+    /// The configuration of nodes that run as processes of their own.
+    pub(crate) fn config_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("booking.toml")
     }
 
     pub(crate) fn db(&self) -> &PgPool {
@@ -223,7 +232,7 @@ impl TestApp {
         self.stop.cancel();
         self.jobs.close();
         self.jobs.wait().await;
-        self.services.db.close().await;
+        self.services.close().await;
     }
 }
 
@@ -261,10 +270,13 @@ async fn serve(services: &Services, stop: &CancellationToken) -> String {
 
 async fn serve_psp(folder: &Path, stop: &CancellationToken) -> String {
     let port_file = folder.join("psp.port");
+    let webhook_secret = folder.join("psp.secret");
+    std::fs::write(&webhook_secret, "whsec_test").unwrap();
     let options = stack::psp::PspOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         ledger: folder.join("ledger.ndjson"),
         port_file: Some(port_file.clone()),
+        later: stack::psp::Later { webhook_secret_file: Some(webhook_secret), processed_ms: 50 },
     };
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(async move { stack::psp::serve(&options, stopped).await.unwrap() });
@@ -280,7 +292,7 @@ fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Option
         "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\norganiser_token_file = \"organiser.token\"\n\
          buyer_key_file = \"buyer.key\"\npass_keys_urls = [\"{keys}\"]\nsecure_cookies = false\n\
          [database]\nurl = \"{database}\"\nmax_connections = 12\nacquire_timeout_ms = 20000\n\
-         [payments]\nsandbox_url = \"{psp}\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
+         [payments]\nsandbox_url = \"{psp}\"\nsandbox_webhook_secret_file = \"psp.secret\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
     );
     std::fs::write(&file, text).unwrap();
     let set: Vec<String> = options.set.iter().map(|&set| set.to_owned()).collect();
@@ -288,14 +300,14 @@ fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Option
 }
 
 fn services(config: Config, options: &Options) -> Services {
-    match &options.faults {
-        None => Services::new(config).unwrap(),
-        Some(faults) => {
-            let inner = Services::new(config.clone()).unwrap();
-            let provider: Arc<dyn PaymentProvider> =
-                Arc::new(FaultyProvider::new(Arc::clone(&inner.provider), Arc::clone(faults)));
-            Services::with_provider(config, provider).unwrap()
-        }
+    let inner = Services::new(config.clone()).unwrap();
+    let provider: Arc<dyn PaymentProvider> = match &options.faults {
+        None => Arc::clone(&inner.provider),
+        Some(faults) => Arc::new(FaultyProvider::new(Arc::clone(&inner.provider), Arc::clone(faults))),
+    };
+    match &options.consumer {
+        Some(consumer) => Services::with_consumer(config, provider, Arc::clone(consumer)).unwrap(),
+        None => Services::with_provider(config, provider).unwrap(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use booking::payments::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus};
+use axum::http::HeaderMap;
+use booking::payments::{
+    Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus, WebhookError, WebhookEvent,
+};
 use booking_domain::Money;
 
 /// What goes wrong.
@@ -118,7 +121,11 @@ impl PaymentProvider for FaultyProvider {
         self.inner.void(payment).await
     }
 
-    async fn refund(&self, payment: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
-        self.inner.refund(payment, amount).await
+    async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
+        self.inner.refund(payment, amount, key).await
+    }
+
+    fn parse_webhook(&self, raw: &[u8], headers: &HeaderMap, now_s: i64) -> Result<WebhookEvent, WebhookError> {
+        self.inner.parse_webhook(raw, headers, now_s)
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Secrets {
     control_token_file: PathBuf,
     organiser_token_file: PathBuf,
     buyer_key_file: PathBuf,
+    pub(crate) webhook_secret_file: PathBuf,
     pub(crate) keys_file: PathBuf,
 }
 
@@ -32,6 +33,7 @@ impl Secrets {
             control_token_file: dir.join("control.token"),
             organiser_token_file: dir.join("organiser.token"),
             buyer_key_file: dir.join("buyer.key"),
+            webhook_secret_file: dir.join("sandbox-webhook.secret"),
             keys_file: dir.join("keys.json"),
         };
         let key: [u8; 32] = rand::rng().random();
@@ -39,6 +41,7 @@ impl Secrets {
         write_private(&secrets.control_token_file, &secrets.control_token)?;
         write_private(&secrets.organiser_token_file, &secrets.organiser_token)?;
         write_private(&secrets.buyer_key_file, &key)?;
+        write_private(&secrets.webhook_secret_file, &random_text())?;
         Ok(secrets)
     }
 }
@@ -110,6 +113,7 @@ struct Database<'a> {
 #[derive(Serialize)]
 struct Payments<'a> {
     sandbox_url: &'a str,
+    sandbox_webhook_secret_file: &'a Path,
 }
 
 /// Writes the configuration of one booking node, or of its administration when no gateway is named.
@@ -132,7 +136,7 @@ pub(crate) fn booking(
             pass_keys_urls: gateways.iter().map(keys).collect(),
             secure_cookies: false,
             database: Database { url: database_url },
-            payments: Payments { sandbox_url },
+            payments: Payments { sandbox_url, sandbox_webhook_secret_file: &secrets.webhook_secret_file },
         },
     )
 }

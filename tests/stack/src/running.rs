@@ -16,7 +16,9 @@ use crate::postgres::Postgres;
 use crate::ready::Ready;
 use crate::redis::Servers;
 use crate::server::Server;
-use crate::starting::{create_sale, describe, make_keys, start_nodes, start_postgres, start_psp, start_redis};
+use crate::starting::{
+    announce_webhooks, create_sale, describe, make_keys, start_nodes, start_postgres, start_psp, start_redis,
+};
 use crate::workdir::Workdir;
 use crate::{binaries, find, fixture};
 
@@ -58,13 +60,14 @@ impl Stack {
             let keys = scope.spawn(|| make_keys(&workdir, &secrets));
             let postgres = scope.spawn(|| start_postgres(&workdir, options));
             let redis = scope.spawn(|| start_redis(&workdir, options));
-            let psp = start_psp(&workdir);
+            let psp = start_psp(&workdir, &secrets);
             (postgres.join(), redis.join(), psp, keys.join())
         });
         let crashed = |_| StackError::Unsupported("a starting thread panicked".to_owned());
         let (postgres, redis, psp) = (postgres.map_err(crashed)??, redis.map_err(crashed)??, psp?);
         keys.map_err(crashed)??;
         let (gateways, bookings) = start_nodes(&workdir, options, &secrets, &postgres, &redis, &psp)?;
+        announce_webhooks(&psp, &bookings)?;
         for sale in fixture::sales(&options.fixture)? {
             create_sale(&gateways, &secrets, &sale, options)?;
         }

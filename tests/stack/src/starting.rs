@@ -40,7 +40,7 @@ pub(crate) fn make_keys(workdir: &Workdir, secrets: &Secrets) -> Result<()> {
     run(command, "usher-gateway keys new", "").map(drop)
 }
 
-pub(crate) fn start_psp(workdir: &Arc<Workdir>) -> Result<Server> {
+pub(crate) fn start_psp(workdir: &Arc<Workdir>, secrets: &Secrets) -> Result<Server> {
     with_fresh_ports(|| {
         let port = HeldPort::take()?;
         let number = port.number();
@@ -50,6 +50,8 @@ pub(crate) fn start_psp(workdir: &Arc<Workdir>) -> Result<Server> {
             address(number).into(),
             "--ledger".into(),
             workdir.path().join("ledger.ndjson").into(),
+            "--webhook-secret-file".into(),
+            secrets.webhook_secret_file.clone().into(),
         ];
         let node = Node::new(workdir, program("psp".to_owned(), "stack", arguments)?);
         let server = Server { node, ports: Ports { public: number, private: number }, health: "/livez" };
@@ -150,6 +152,13 @@ fn program(name: String, binary: &str, arguments: Vec<std::ffi::OsString>) -> Re
         owner: None,
         stop: Signal::TERM,
     })
+}
+
+/// Tells the payment provider where the booking nodes take its events.
+pub(crate) fn announce_webhooks(psp: &Server, bookings: &[Server]) -> Result<()> {
+    let urls: Vec<_> = bookings.iter().map(|node| format!("{}/v1/payments/sandbox/webhook", node.url())).collect();
+    let document = serde_json::json!({ "urls": urls }).to_string();
+    http::put(loopback(psp.ports.public), "/v1/webhook-endpoint", "", &document)
 }
 
 /// Creates the sale at one gateway and waits until all of them guard it.

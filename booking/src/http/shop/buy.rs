@@ -39,7 +39,11 @@ pub(super) async fn buy(
         None => match forms::buyer(&fields) {
             Ok((name, email)) => {
                 let (event, owners) = (facts.clone(), caller.owners());
-                book(&services, BookingRequest { event, hold, owners, buyer: Buyer { name, email } }).await?
+                book(
+                    &services,
+                    BookingRequest { event, hold, owners, buyer: Buyer { name, email }, accept_equal: false },
+                )
+                .await?
             }
             Err(form) => {
                 let shown = Shown { notice: None, form, status: StatusCode::UNPROCESSABLE_ENTITY };
@@ -49,7 +53,8 @@ pub(super) async fn buy(
     };
     let Some(booking) = booking else { return Ok(super::go(&hold_address(&event, hold))) };
     let guarded = facts.event.sale.is_some();
-    let request = ConfirmRequest { event: facts, booking, owners: caller.owners(), token: card.to_owned() };
+    let request =
+        ConfirmRequest { event: facts, booking, owners: caller.owners(), token: card.to_owned(), accept_equal: None };
     match confirm_booking(&services, request, None).await {
         Ok(Done::Fresh(view)) => {
             let mut response = super::go(&booking_address(&event, booking));
@@ -65,7 +70,7 @@ pub(super) async fn buy(
         Err(Error::Refused(Refusal::PaymentDeclined { .. })) => {
             Ok(super::go(&format!("{}?notice=declined", hold_address(&event, hold))))
         }
-        Err(Error::Refused(Refusal::PaymentFailed)) => {
+        Err(Error::Refused(Refusal::PaymentFailed | Refusal::PaymentLate)) => {
             Ok(super::go(&format!("{}?notice=failed", hold_address(&event, hold))))
         }
         // It still runs: its page looks again by itself.

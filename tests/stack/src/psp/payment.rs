@@ -1,8 +1,12 @@
 //! What may become of a payment. Pure: no file, no clock, no network.
 //!
-//! Invariants: only an authorised payment is captured or voided; captured ≤ authorised; refunded ≤ captured.
+//! Invariants: only an authorised payment is captured or voided; captured ≤ authorised; refunded ≤ captured; what is
+//! being processed ends by itself, as authorised or declined.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::token::{self, Outcome};
 
 /// The largest amount taken, in minor units.
 const LARGEST: i64 = 1_000_000_000_000;
@@ -11,6 +15,8 @@ const LARGEST: i64 = 1_000_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
+    /// Its end comes later.
+    Processing,
     Authorized,
     Declined,
     Captured,
@@ -29,7 +35,13 @@ pub(super) struct Payment {
     pub(super) captured: i64,
     pub(super) refunded: i64,
     pub(super) decline_reason: Option<String>,
-    pub(super) created_at: String,
+    pub(super) created_at: Timestamp,
+    /// What it was made with.
+    #[serde(default)]
+    pub(super) token: String,
+    /// When what is being processed ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) due_at: Option<Timestamp>,
 }
 
 /// A request for a new payment.
@@ -40,9 +52,9 @@ pub(super) struct Request {
     amount: i64,
     currency: String,
     token: String,
-    /// Where to tell what became of it, for the tokens that answer later.
+    /// Taken and left alone: events are told at one endpoint for all payments.
     #[serde(default)]
-    #[expect(dead_code, reason = "taken from every client; the tokens that answer later will use it")]
+    #[expect(dead_code, reason = "clients may send it")]
     webhook_url: Option<String>,
 }
 
@@ -59,6 +71,8 @@ pub(super) enum Change {
     Capture(Amount),
     Void,
     Refund(Amount),
+    /// The end of what was being processed; nobody asks for it.
+    Finish,
 }
 
 /// Why a request is refused.
@@ -72,26 +86,14 @@ pub(super) enum Refusal {
     Conflict(String),
 }
 
-/// What a card token makes of a payment. The tokens that answer late or by webhook join here.
-#[derive(Debug, Clone, Copy)]
-enum Outcome {
-    Authorize,
-    Decline,
-}
-
-impl Outcome {
-    fn of_token(token: &str) -> Option<Outcome> {
-        match token {
-            "tok_ok" => Some(Outcome::Authorize),
-            "tok_declined" => Some(Outcome::Decline),
-            _ => None,
-        }
-    }
-}
-
 impl Payment {
-    /// A new payment, by the token of its request.
-    pub(super) fn new(payment: String, request: Request, created_at: String) -> Result<Payment, Refusal> {
+    /// A new payment, by the token of its request. What is processed first ends at `due_at`.
+    pub(super) fn new(
+        payment: String,
+        request: Request,
+        created_at: Timestamp,
+        due_at: Timestamp,
+    ) -> Result<Payment, Refusal> {
         let Request { reference, amount, currency, token, .. } = request;
         let invalid = |why: &str| Err(Refusal::Invalid(why.to_owned()));
         if reference.is_empty() || reference.len() > 200 {
@@ -103,24 +105,36 @@ impl Payment {
         if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
             return invalid("currency must be three capital letters");
         }
-        let Some(outcome) = Outcome::of_token(&token) else {
+        let Some(manner) = token::manner(&token) else {
             return Err(Refusal::Invalid(format!("unknown token {token:?}")));
         };
-        let (status, decline_reason) = match outcome {
-            Outcome::Authorize => (Status::Authorized, None),
-            Outcome::Decline => (Status::Declined, Some("card_declined".to_owned())),
-        };
-        Ok(Payment {
+        let mut made = Payment {
             payment,
             reference,
             amount,
             currency,
-            status,
+            status: Status::Authorized,
             captured: 0,
             refunded: 0,
-            decline_reason,
+            decline_reason: None,
             created_at,
-        })
+            token,
+            due_at: None,
+        };
+        match manner.outcome {
+            Outcome::Authorize => {}
+            Outcome::Decline => made.decline(),
+            Outcome::Capture => (made.status, made.captured) = (Status::Captured, amount),
+            Outcome::AuthorizeLater | Outcome::DeclineLater => {
+                (made.status, made.due_at) = (Status::Processing, Some(due_at));
+            }
+        }
+        Ok(made)
+    }
+
+    fn decline(&mut self) {
+        self.status = Status::Declined;
+        self.decline_reason = Some("card_declined".to_owned());
     }
 
     /// The payment after a change.
@@ -129,6 +143,17 @@ impl Payment {
         let conflict =
             |what: &str| Refusal::Conflict(format!("a payment that is {} cannot be {what}", name(self.status)));
         match (change, self.status) {
+            (Change::Finish, Status::Processing) => {
+                next.due_at = None;
+                next.status = Status::Authorized;
+                if token::manner_of_made(&self.token).outcome == Outcome::DeclineLater {
+                    next.decline();
+                }
+            }
+            (Change::Finish, _) => return Err(conflict("finished")),
+            (Change::Capture(_), Status::Authorized) if token::manner_of_made(&self.token).refuses_capture => {
+                return Err(Refusal::Invalid("the card's bank does not let this capture pass".to_owned()));
+            }
             (Change::Capture(Amount { amount }), Status::Authorized) => {
                 if !(1..=self.amount).contains(&amount) {
                     return Err(Refusal::Conflict(format!(
@@ -160,8 +185,10 @@ impl Payment {
     }
 }
 
-fn name(status: Status) -> &'static str {
+/// The status as it is written.
+pub(super) fn name(status: Status) -> &'static str {
     match status {
+        Status::Processing => "processing",
         Status::Authorized => "authorized",
         Status::Declined => "declined",
         Status::Captured => "captured",
@@ -174,12 +201,14 @@ fn name(status: Status) -> &'static str {
 mod tests {
     use super::*;
 
+    const DUE: Timestamp = Timestamp::constant(1, 0);
+
     fn request(token: &str, amount: i64, currency: &str) -> Request {
         Request { reference: "b/1".into(), amount, currency: currency.into(), token: token.into(), webhook_url: None }
     }
 
     fn made(token: &str) -> Payment {
-        Payment::new("pay_1".into(), request(token, 100, "EUR"), "now".into()).unwrap()
+        Payment::new("pay_1".into(), request(token, 100, "EUR"), Timestamp::UNIX_EPOCH, DUE).unwrap()
     }
 
     fn amount(amount: i64) -> Amount {
@@ -194,9 +223,30 @@ mod tests {
         for (token, amount, currency) in
             [("tok_nobody", 1, "EUR"), ("tok_ok", 0, "EUR"), ("tok_ok", -5, "EUR"), ("tok_ok", 1, "eur")]
         {
-            let refused = Payment::new("p".into(), request(token, amount, currency), "now".into());
+            let refused = Payment::new("p".into(), request(token, amount, currency), DUE, DUE);
             assert!(matches!(refused, Err(Refusal::Invalid(_))), "{token} {amount} {currency}");
         }
+    }
+
+    #[test]
+    fn what_is_processed_ends_by_its_token() {
+        for (token, end, reason) in [
+            ("tok_async_ok", Status::Authorized, None),
+            ("tok_duplicate_webhooks", Status::Authorized, None),
+            ("tok_reordered_webhooks", Status::Authorized, None),
+            ("tok_async_fail", Status::Declined, Some("card_declined")),
+        ] {
+            let processing = made(token);
+            assert_eq!((processing.status, processing.due_at), (Status::Processing, Some(DUE)), "{token}");
+            let ended = processing.after(Change::Finish).unwrap();
+            assert_eq!((ended.status, ended.decline_reason.as_deref()), (end, reason), "{token}");
+            assert_eq!(ended.due_at, None);
+        }
+        let captured = made("tok_timeout_captured");
+        assert_eq!((captured.status, captured.captured), (Status::Captured, 100));
+        let kept = made("tok_capture_refused");
+        assert!(matches!(kept.after(Change::Capture(amount(100))), Err(Refusal::Invalid(_))));
+        assert_eq!(kept.after(Change::Void).unwrap().status, Status::Voided);
     }
 
     #[test]
@@ -206,19 +256,21 @@ mod tests {
         let voided = authorized.after(Change::Void).unwrap();
         let refunded = captured.after(Change::Refund(amount(100))).unwrap();
         let declined = made("tok_declined");
-        let changes = [Change::Capture(amount(100)), Change::Void, Change::Refund(amount(100))];
-        let allowed: Vec<Vec<bool>> = [&authorized, &captured, &voided, &refunded, &declined]
+        let processing = made("tok_async_ok");
+        let changes = [Change::Capture(amount(100)), Change::Void, Change::Refund(amount(100)), Change::Finish];
+        let allowed: Vec<Vec<bool>> = [&authorized, &captured, &voided, &refunded, &declined, &processing]
             .iter()
             .map(|payment| changes.iter().map(|change| payment.after(*change).is_ok()).collect())
             .collect();
         assert_eq!(
             allowed,
             [
-                [true, true, false],   // authorised
-                [false, false, true],  // captured
-                [false, true, false],  // voided
-                [false, false, false], // refunded
-                [false, false, false], // declined
+                [true, true, false, false],   // authorised
+                [false, false, true, false],  // captured
+                [false, true, false, false],  // voided
+                [false, false, false, false], // refunded
+                [false, false, false, false], // declined
+                [false, false, false, true],  // processing
             ]
         );
         assert_eq!(refunded.status, Status::Refunded);

@@ -1,0 +1,67 @@
+//! An event that does not take place: every booking is cancelled and every cent goes back.
+//!
+//! Bounded batches of small transactions; who stops in between loses nothing, since what is left to do is what the
+//! bookings say. Whoever begins it, any node goes on with it. A booking that is being paid is waited for and then
+//! cancelled like the others; nothing new is booked or paid meanwhile.
+
+use booking_domain::EventId;
+
+use super::cancel_booking::cancel_for_organiser;
+use crate::error::{Error, Refusal};
+use crate::passes::chain;
+use crate::services::Services;
+use crate::storage::cancellations::{self, Progress};
+
+/// Bookings cancelled between two looks at the progress.
+const BATCH: i64 = 100;
+/// After how long another node goes on with what this one left.
+const LEASE_S: u32 = 30;
+/// Batches in one go of the job.
+const ROUNDS: usize = 50;
+
+/// Writes that an event does not take place; `false` when that was known.
+///
+/// # Errors
+/// [`Refusal::NotFound`]; that the database cannot be had.
+pub async fn cancel_event(services: &Services, event: &EventId, reason: &str) -> Result<bool, Error> {
+    services.events.get(&services.db, event).await?;
+    cancellations::insert(&services.db, event, reason).await
+}
+
+/// Cancels the next batch of an event's bookings.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn cancel_batch(services: &Services, event: &EventId) -> Result<Progress, Error> {
+    let facts = services.events.get(&services.db, event).await?;
+    let mut cancelled = 0;
+    let batch = cancellations::open_bookings(&services.db, event, BATCH).await?;
+    for booking in batch {
+        match cancel_for_organiser(services, &facts, booking).await {
+            Ok(()) => cancelled += 1,
+            // Paid, or run out, between the look and the lock: the next batch sees what it is now.
+            Err(Error::Refused(Refusal::Conflict { .. } | Refusal::NotFound { .. })) => {}
+            Err(error) => {
+                tracing::warn!(%booking, error = %chain(&error), "a booking is cancelled later");
+                return Err(error);
+            }
+        }
+    }
+    cancellations::advance(&services.db, event, cancelled).await
+}
+
+/// Goes on with one cancelled event, if there is one.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn go_on(services: &Services) -> Result<(), Error> {
+    let Some(event) = cancellations::take_due(&services.db, LEASE_S).await? else { return Ok(()) };
+    for _ in 0..ROUNDS {
+        let before = cancel_batch(services, &event).await?;
+        tracing::info!(%event, cancelled = before.cancelled, open = before.open, "a cancelled event is paid back");
+        if before.finished || before.open < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What is asked of the provider: taking money that is kept for us, giving it back.
+//!
+//! Every call carries a key of its own, so that repeating it after a crash is harmless. A refusal says only that the
+//! provider's books are not as we thought, so they are read again.
+
+use booking_domain::Money;
+use booking_domain::checkout::{Act, Told};
+
+use super::payment_steps;
+use super::settle_payment::{Asked, look_up};
+use crate::crash;
+use crate::error::Error;
+use crate::payments::{ProviderError, ProviderPayment};
+use crate::services::Services;
+use crate::storage::payments::PaymentRow;
+use crate::storage::refunds;
+
+/// Makes the call that an act is; `None` when its answer settles nothing and the payment stays due.
+///
+/// # Errors
+/// When the database cannot be had.
+pub(crate) async fn call(
+    services: &Services,
+    payment: &PaymentRow,
+    act: Act,
+    asked: &Asked,
+) -> Result<Option<Asked>, Error> {
+    let Some(known) = &asked.known else { return Ok(None) };
+    let provider = &services.provider;
+    let answer = match act {
+        Act::Capture => {
+            let answer = provider.capture(&known.id, payment.amount).await;
+            crash::point("capture_asked");
+            answer
+        }
+        Act::Void => {
+            let answer = provider.void(&known.id).await;
+            crash::point("voided");
+            answer
+        }
+        Act::PayBackAll => {
+            // All that was taken, also when it is not what we asked for.
+            let left = Money::new(known.captured - known.refunded, payment.amount.currency());
+            let answer = provider.refund(&known.id, left, &format!("{}/refund", known.id)).await;
+            crash::point("paid_back");
+            answer
+        }
+        Act::PayBack => return pay_refund(services, payment, known).await,
+        _ => return Ok(None),
+    };
+    answered(services, payment, act, answer).await
+}
+
+async fn answered(
+    services: &Services,
+    payment: &PaymentRow,
+    act: Act,
+    answer: Result<ProviderPayment, ProviderError>,
+) -> Result<Option<Asked>, Error> {
+    match answer {
+        Ok(now) => Ok(Some(Asked::of(payment, &services.config, Ok(Some(now))))),
+        Err(ProviderError::Refused { status, detail }) => {
+            let reference = payment.key.reference();
+            tracing::warn!(reference, status, detail, ?act, "the provider refused it");
+            let mut asked = Asked::of(payment, &services.config, look_up(services, payment).await);
+            if act == Act::Capture && asked.told == Told::Authorized {
+                asked.told = Told::Uncapturable;
+            } else if act != Act::Capture && !matches!(asked.told, Told::Voided | Told::Refunded) {
+                // Money that cannot be given back: a person has to.
+                payment_steps::alarm(services, &payment.key, &format!("{act:?} was refused: {detail}")).await?;
+                return Ok(None);
+            }
+            Ok(Some(asked))
+        }
+        Err(error) => {
+            let reference = payment.key.reference();
+            tracing::warn!(reference, error = %crate::passes::chain(&error), ?act, "the money will be settled later");
+            Ok(None)
+        }
+    }
+}
+
+/// Pays the next refund that was decided, and notes it. What the provider has paid back already, by an
+/// answer that was lost longer ago than it remembers keys, is not paid again.
+async fn pay_refund(
+    services: &Services,
+    payment: &PaymentRow,
+    known: &ProviderPayment,
+) -> Result<Option<Asked>, Error> {
+    let refund = {
+        let mut conn = services.db.acquire().await?;
+        refunds::first_due(&mut conn, &payment.key).await?
+    };
+    let Some(refund) = refund else { return Ok(None) };
+    let now = if known.refunded >= payment.refunded + refund.amount {
+        known.clone()
+    } else {
+        let amount = Money::new(refund.amount, payment.amount.currency());
+        let key = refund.provider_key(&payment.key);
+        let answer = services.provider.refund(&known.id, amount, &key).await;
+        crash::point("paid_back");
+        match answer {
+            Ok(now) if now.refunded >= payment.refunded + refund.amount => now,
+            // Accepted and still on its way.
+            Ok(_) => return Ok(None),
+            Err(error) => return answered(services, payment, Act::PayBack, Err(error)).await,
+        }
+    };
+    payment_steps::note_refund(services, &payment.key, refund).await?;
+    crash::point("refund_noted");
+    Ok(Some(Asked::of(payment, &services.config, Ok(Some(now)))))
+}

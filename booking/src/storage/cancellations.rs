@@ -1,0 +1,100 @@
+//! Rows of `event_cancellation`: events that do not take place, and how far their bookings are paid back.
+
+use booking_domain::{BookingId, EventId};
+use sqlx::{PgConnection, PgPool};
+
+use crate::error::Error;
+
+/// Writes that an event does not take place; once.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn insert(pool: &PgPool, event: &EventId, reason: &str) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "insert into event_cancellation (event_id, reason) values ($1, $2) on conflict do nothing",
+        event.as_str(),
+        reason
+    );
+    Ok(done.execute(pool).await?.rows_affected() > 0)
+}
+
+/// Whether an event does not take place.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn is_cancelled(conn: &mut PgConnection, event: &EventId) -> Result<bool, Error> {
+    let row = sqlx::query_scalar!("select true from event_cancellation where event_id = $1", event.as_str());
+    Ok(row.fetch_optional(conn).await?.is_some())
+}
+
+/// Takes one cancelled event whose bookings are not all ended. Another taker gets it only after `lease_s`.
+///
+/// # Errors
+/// When the database cannot be had or holds an impossible row.
+pub async fn take_due(pool: &PgPool, lease_s: u32) -> Result<Option<EventId>, Error> {
+    let row = sqlx::query_scalar!(
+        r#"with due as (
+               select event_id from event_cancellation
+               where finished_at is null and due_at <= clock_timestamp()
+               order by due_at limit 1 for update skip locked)
+           update event_cancellation c set due_at = clock_timestamp() + make_interval(secs => $1)
+           from due where c.event_id = due.event_id returning c.event_id"#,
+        f64::from(lease_s)
+    );
+    row.fetch_optional(pool).await?.map(|id| Ok(id.parse()?)).transpose()
+}
+
+/// Bookings of an event that have not ended, at most `limit`; those being paid are left for later.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn open_bookings(pool: &PgPool, event: &EventId, limit: i64) -> Result<Vec<BookingId>, Error> {
+    let rows = sqlx::query_scalar!(
+        "select booking_id from booking
+         where event_id = $1 and state in ('held', 'confirmed') order by booking_id limit $2",
+        event.as_str(),
+        limit
+    );
+    Ok(rows.fetch_all(pool).await?.into_iter().map(BookingId::new).collect())
+}
+
+/// How far a cancelled event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bookings that were cancelled.
+    pub cancelled: i64,
+    /// Bookings that are still to be cancelled, or are being paid.
+    pub open: i64,
+    /// Refunds that have not reached the provider.
+    pub refunds_due: i64,
+    /// Whether every booking has ended.
+    pub finished: bool,
+}
+
+/// Adds to the count of cancelled bookings, and finishes the cancellation when none is left.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn advance(pool: &PgPool, event: &EventId, cancelled: i64) -> Result<Progress, Error> {
+    sqlx::query!(
+        "update event_cancellation set cancelled = cancelled + $2, due_at = clock_timestamp() + interval '1 second',
+                finished_at = case when exists (select from booking b where b.event_id = $1
+                    and b.state in ('held', 'payment_pending', 'confirmed')) then null else clock_timestamp() end
+         where event_id = $1",
+        event.as_str(),
+        cancelled
+    )
+    .execute(pool)
+    .await?;
+    let row = sqlx::query!(
+        r#"select cancelled, finished_at is not null as "finished!",
+                  (select count(*) from booking b where b.event_id = $1
+                   and b.state in ('held', 'payment_pending', 'confirmed')) as "open!",
+                  (select count(*) from refund r where r.event_id = $1 and r.state = 'due') as "refunds_due!"
+           from event_cancellation where event_id = $1"#,
+        event.as_str()
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Progress { cancelled: row.cancelled, open: row.open, refunds_due: row.refunds_due, finished: row.finished })
+}

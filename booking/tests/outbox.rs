@@ -1,0 +1,115 @@
+//! Goal: announcements arrive at least once, in the order of each booking, and one that cannot be delivered holds up
+//! its own booking alone. Method: a consumer that fails and panics on command.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use booking::app::deliver_announcements::{Consumer, ConsumerError, deliver_announcements};
+use booking::storage::outbox::{self, Announcement};
+use serde_json::json;
+
+use crate::money::{booked, settled};
+use crate::support::{Options, TestApp, path_of, until};
+
+/// Keeps what it gets; refuses or panics on the topics of one booking.
+#[derive(Debug, Default)]
+struct Picky {
+    got: Mutex<Vec<(i64, String, String)>>,
+    poison: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl Consumer for Picky {
+    async fn take(&self, announcement: &Announcement) -> Result<(), ConsumerError> {
+        let booking = announcement.booking_id.to_string();
+        if self.poison.lock().unwrap().as_ref() == Some(&booking) {
+            assert!(announcement.attempts % 2 == 0, "a payload that nobody can bear");
+            return Err("not now".into());
+        }
+        self.got.lock().unwrap().push((announcement.seq, booking, announcement.topic.clone()));
+        Ok(())
+    }
+}
+
+impl Picky {
+    fn topics(&self, booking: &str) -> Vec<String> {
+        let got = self.got.lock().unwrap();
+        got.iter().filter(|one| one.1 == booking).map(|one| one.2.clone()).collect()
+    }
+}
+
+async fn picky() -> (TestApp, Arc<Picky>) {
+    let consumer = Arc::new(Picky::default());
+    let set = vec!["checkout.outbox_tries=4"];
+    let options = Options { set, jobs: true, consumer: Some(Arc::<Picky>::clone(&consumer)), ..Options::default() };
+    (TestApp::with(options).await, consumer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_announcement_holds_up_its_own_booking_alone() {
+    let (app, consumer) = picky().await;
+    let (poisoned, its_buyer) = booked(&app, "stalls-C-1").await;
+    let bad = poisoned["booking"].as_str().unwrap().to_owned();
+    *consumer.poison.lock().unwrap() = Some(bad.clone());
+    its_buyer.pay(&poisoned, "tok_ok").await.expect(200);
+    its_buyer.post(&format!("{}/cancel", path_of(&poisoned)), json!({})).await.expect(200);
+    settled(&its_buyer, &poisoned, "refunded", "refunded").await;
+    for seat in ["stalls-C-2", "stalls-C-3"] {
+        let (booking, buyer) = booked(&app, seat).await;
+        buyer.pay(&booking, "tok_ok").await.expect(200);
+        let id = booking["booking"].as_str().unwrap().to_owned();
+        until("others flow", || async { (consumer.topics(&id) == ["booking.confirmed"]).then_some(()) }).await;
+    }
+    let aside = until("it is set aside", || async {
+        sqlx::query("update outbox set due_at = clock_timestamp() where delivered_at is null")
+            .execute(app.db())
+            .await
+            .unwrap();
+        let (waiting, aside) = outbox::counts(app.db()).await.unwrap();
+        (aside == 1).then_some(waiting)
+    })
+    .await;
+    assert_eq!(aside, 2, "those after it wait for it");
+    let list = outbox::list(app.db(), 10).await.unwrap();
+    assert!(list[0].is_aside && list[0].attempts == 4 && list[0].last_error.is_some(), "{list:?}");
+    assert!(consumer.topics(&bad).is_empty());
+    // Mended, and tried again by an operator: in order.
+    *consumer.poison.lock().unwrap() = None;
+    assert_eq!(outbox::replay(app.db(), None).await.unwrap(), 1);
+    until("all arrive", || async {
+        (consumer.topics(&bad) == ["booking.confirmed", "booking.cancelled", "booking.refunded"]).then_some(())
+    })
+    .await;
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_and_not_noted_is_sent_again_under_the_same_number() {
+    let (app, consumer) = picky().await;
+    let (booking, buyer) = booked(&app, "stalls-C-1").await;
+    buyer.pay(&booking, "tok_ok").await.expect(200);
+    let id = booking["booking"].as_str().unwrap().to_owned();
+    until("it arrives", || async { (!consumer.topics(&id).is_empty()).then_some(()) }).await;
+    // As after a crash between sending and noting.
+    until("noted", || async { (outbox::counts(app.db()).await.unwrap() == (0, 0)).then_some(()) }).await;
+    sqlx::query("update outbox set delivered_at = null, due_at = clock_timestamp()").execute(app.db()).await.unwrap();
+    until("again", || async { (consumer.topics(&id).len() == 2).then_some(()) }).await;
+    let got = consumer.got.lock().unwrap().clone();
+    assert_eq!(got[0], got[1], "a consumer knows it by its number");
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_share_the_work_without_doubling_it() {
+    let consumer = Arc::new(Picky::default());
+    let options = Options { consumer: Some(Arc::<Picky>::clone(&consumer)), ..Options::default() };
+    let app = TestApp::with(options).await;
+    for n in 1..=4 {
+        let (booking, buyer) = booked(&app, &format!("stalls-C-{n}")).await;
+        buyer.pay(&booking, "tok_ok").await.expect(200);
+    }
+    let rounds = (0..6).map(|_| deliver_announcements(&app.services));
+    let delivered: usize = futures_util::future::join_all(rounds).await.into_iter().map(Result::unwrap).sum();
+    assert_eq!((delivered, consumer.got.lock().unwrap().len()), (4, 4));
+    app.check().await;
+}

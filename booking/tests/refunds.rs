@@ -1,0 +1,163 @@
+//! Goal: what a policy promises goes back, to the cent and once; never more than was taken. Method: cancelling under
+//! each tier, many refunds at once, an event that does not take place, with a provider that loses answers.
+
+use std::sync::atomic::Ordering;
+
+use booking::app::cancel_event::{cancel_batch, cancel_event};
+use booking::app::refund_booking::{RefundRequest, refund_booking};
+use booking::error::{Error, Refusal};
+use booking::storage::refunds::Decided;
+use serde_json::{Value, json};
+
+use crate::money::{booked, faulty, settled, taken};
+use crate::support::{CLUB, Fan, OPEN, TestApp, path_of, until};
+
+/// Tells the event's policy to new bookings of this test's database, before the first request.
+async fn policy(app: &TestApp, tiers: Value) {
+    let sql = "update event set refund_policy = $1 where event_id = $2";
+    sqlx::query(sql).bind(tiers).bind(OPEN).execute(app.db()).await.unwrap();
+}
+
+/// A policy whose present tier gives this much back: the event is years away.
+fn tier(percent: u8) -> Value {
+    json!([{ "until_s": 0, "percent": percent }])
+}
+
+async fn paid<'a>(app: &'a TestApp, seat: &str) -> (Value, Fan<'a>) {
+    let (booking, buyer) = booked(app, seat).await;
+    buyer.pay(&booking, "tok_ok").await.expect(200);
+    (booking, buyer)
+}
+
+fn request(booking: &Value, amount: i64, request: &str) -> RefundRequest {
+    RefundRequest {
+        event: OPEN.parse().unwrap(),
+        booking: booking["booking"].as_str().unwrap().parse().unwrap(),
+        amount,
+        reason: "goodwill".to_owned(),
+        request: request.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_half_or_nothing_comes_back_by_the_policy_of_the_day_of_booking() {
+    for (percent, back, state, payment) in
+        [(100, 4350, "refunded", "refunded"), (50, 2175, "refunded", "captured"), (0, 0, "cancelled", "captured")]
+    {
+        let app = TestApp::start().await;
+        policy(&app, tier(percent)).await;
+        let (booking, buyer) = paid(&app, "stalls-C-1").await;
+        // What the organiser changes later takes nothing from anybody.
+        policy(&app, tier(1)).await;
+        let told = buyer.get(&path_of(&booking)).await.expect(200);
+        assert_eq!(told["refund_policy"][0]["percent"], percent);
+        buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
+        settled(&buyer, &booking, state, payment).await;
+        let now = buyer.get(&path_of(&booking)).await.expect(200);
+        assert_eq!(now["payment"]["refund"]["amount"], back);
+        assert_eq!(now["payment"]["refunded"]["amount"], back);
+        assert_eq!(now["tickets"], json!([]));
+        assert_eq!(taken(&app).await, 4350 - back);
+        // The seat is free at once.
+        app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
+        app.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_late_is_refused() {
+    let app = TestApp::start().await;
+    policy(&app, json!([{ "until_s": 100 * 365 * 86_400_i64, "percent": 100 }])).await;
+    let (booking, buyer) = paid(&app, "stalls-C-1").await;
+    buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.problem(403, "forbidden");
+    assert_eq!(taken(&app).await, 4350);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_refund_before_the_capture_is_noted_is_paid_after_it() {
+    let (app, faults) = faulty().await;
+    policy(&app, tier(40)).await;
+    let (booking, buyer) = booked(&app, "stalls-C-1").await;
+    faults.lose_captures.store(true, Ordering::SeqCst);
+    buyer.pay(&booking, "tok_ok").await.expect(200);
+    buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
+    faults.lose_captures.store(false, Ordering::SeqCst);
+    settled(&buyer, &booking, "refunded", "captured").await;
+    assert_eq!(taken(&app).await, 4350 - 1740);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_refunds_at_once_never_exceed_the_capture() {
+    let app = TestApp::start().await;
+    let (booking, buyer) = paid(&app, "stalls-C-1").await;
+    let names: Vec<String> = (0..20).map(|n| format!("request {n}")).collect();
+    let asked = names.iter().map(|name| refund_booking(&app.services, request(&booking, 1000, name)));
+    let done = futures_util::future::join_all(asked).await;
+    let granted = done.iter().filter(|one| matches!(one, Ok(Decided::New))).count();
+    let refused = done.iter().filter(|one| matches!(one, Err(Error::Refused(Refusal::Conflict { .. })))).count();
+    assert_eq!((granted, refused), (4, 16), "{done:?}");
+    until("all four went back", || async { (taken(&app).await == 350).then_some(()) }).await;
+    settled(&buyer, &booking, "confirmed", "captured").await;
+    // The same request again is the same refund.
+    let again = refund_booking(&app.services, request(&booking, 1000, "request 3")).await;
+    assert!(matches!(again, Ok(Decided::Before) | Err(Error::Refused(_))), "{again:?}");
+    // Cancelling gives back what is left, no more.
+    buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
+    settled(&buyer, &booking, "refunded", "refunded").await;
+    assert_eq!(taken(&app).await, 0);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_does_not_take_place_is_paid_back_in_batches() {
+    let (app, faults) = faulty().await;
+    let mut bookings = Vec::new();
+    for _ in 0..12 {
+        let hold = app.stranger().hold(CLUB, json!({ "areas": [{ "area": "club", "quantity": 2 }] })).await.expect(201);
+        let buyer = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
+        bookings.push((buyer.book(&hold).await.expect(201), buyer));
+    }
+    for (booking, buyer) in bookings.iter().take(10) {
+        buyer.pay(booking, "tok_ok").await.expect(200);
+    }
+    // One is being paid while the event is cancelled, one is only held.
+    let (pending, its_buyer) = &bookings[10];
+    faults.lose_authorise_answers.store(true, Ordering::SeqCst);
+    faults.lose_questions.store(true, Ordering::SeqCst);
+    its_buyer.pay(pending, "tok_ok").await.expect(202);
+    let event = CLUB.parse().unwrap();
+    assert!(cancel_event(&app.services, &event, "the singer is ill").await.unwrap());
+    assert!(!cancel_event(&app.services, &event, "again").await.unwrap());
+    until("all but one are cancelled", || async {
+        let progress = cancel_batch(&app.services, &event).await.unwrap();
+        assert!(!progress.finished, "one is still being paid");
+        (progress.open == 1).then_some(())
+    })
+    .await;
+    // Nothing new is booked or paid.
+    let (held, buyer) = &bookings[11];
+    assert_eq!(buyer.get(&path_of(held)).await.expect(200)["state"], "cancelled");
+    let hold = app.stranger().hold(CLUB, json!({ "areas": [{ "area": "club", "quantity": 1 }] })).await.expect(201);
+    let late = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
+    late.book(&hold).await.problem(409, "state-conflict");
+    faults.lose_authorise_answers.store(false, Ordering::SeqCst);
+    faults.lose_questions.store(false, Ordering::SeqCst);
+    sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null")
+        .execute(app.db())
+        .await
+        .unwrap();
+    // The job of any node goes on with it.
+    until("it is finished", || async {
+        let sql = "select finished_at is not null from event_cancellation";
+        let finished: bool = sqlx::query_scalar(sql).fetch_one(app.db()).await.unwrap();
+        finished.then_some(())
+    })
+    .await;
+    for (booking, buyer) in bookings.iter().take(11) {
+        settled(buyer, booking, "refunded", "refunded").await;
+    }
+    assert_eq!(taken(&app).await, 0);
+    app.check().await;
+}

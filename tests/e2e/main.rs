@@ -15,6 +15,7 @@ mod lagging_replica;
 mod last_seats;
 mod line_crowd;
 mod node_loss;
+mod payment_faults;
 mod raw_sockets;
 mod redis_loss;
 mod redis_restored;

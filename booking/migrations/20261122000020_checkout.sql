@@ -14,7 +14,7 @@ update booking b set sold_attempt = (select max(attempt) from payment p
 alter table payment
     add column refund_due bigint not null default 0,   -- all refunds that were decided
     add column refunded bigint not null default 0,     -- those of them that went back
-    add column late_tried boolean not null default false, -- late money was tried on the places, in vain
+    add column late_tried boolean not null default false, -- it came late, and was tried on the places
     add column alarm text null,                        -- why a person has to look at it
     add column alarmed_at timestamptz null,
     add constraint payment_refunds check (0 <= refunded and refunded <= refund_due and refund_due <= amount),

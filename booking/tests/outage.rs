@@ -22,6 +22,7 @@ async fn mend(app: &TestApp) {
 async fn an_outage_is_answered_within_a_second_and_charges_nobody_twice() {
     let set = vec![
         "payments.provider_timeout_ms=700",
+        "payments.answer_within_ms=900",
         "payments.pending_s=2",
         "checkout.breaker_failures=3",
         "checkout.breaker_pause_ms=1500",

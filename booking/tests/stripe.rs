@@ -53,13 +53,39 @@ async fn a_card_is_authorised_captured_and_paid_back_in_parts() {
     assert!(matches!(too_much, Err(ProviderError::Refused { status: 400, .. })), "{too_much:?}");
     let captured = provider.capture(&made.id, euro(4500)).await.unwrap();
     assert_eq!(facts(&captured), (ProviderStatus::Captured, 4500, 4500, 0));
-    let again = provider.capture(&made.id, euro(4500)).await;
-    assert!(matches!(again, Err(ProviderError::Refused { .. })), "{again:?}");
-    let partly = provider.refund(&made.id, euro(1000), "r1").await.unwrap();
+    let too_late = provider.void(&made.id).await;
+    assert!(matches!(too_late, Err(ProviderError::Refused { .. })), "{too_late:?}");
+    let key = |part: u32| format!("{}/refund/{part}", made.id);
+    let partly = provider.refund(&made.id, euro(1000), &key(1)).await.unwrap();
     assert_eq!(facts(&partly), (ProviderStatus::Captured, 4500, 4500, 1000));
-    let refunded = provider.refund(&made.id, euro(3500), "r2").await.unwrap();
+    let refunded = provider.refund(&made.id, euro(3500), &key(2)).await.unwrap();
     assert_eq!(facts(&refunded), (ProviderStatus::Refunded, 4500, 4500, 4500));
     assert_eq!(provider.find(&request.reference).await.unwrap(), Some(refunded));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repetition_changes_nothing() {
+    let Some(server) = LocalStripe::of_this_run() else { return };
+    let (provider, request) = (stripe(&server.url, SECRET_KEY), asked(&server.card(GOOD_CARD).await));
+    let (first, second) = tokio::join!(provider.authorise(&request), provider.authorise(&request));
+    let made = first.unwrap();
+    assert_eq!(second.unwrap(), made);
+    assert_eq!(server.intents(&request.reference).await.len(), 1);
+    for _ in 0..2 {
+        let captured = provider.capture(&made.id, euro(4500)).await.unwrap();
+        assert_eq!(facts(&captured), (ProviderStatus::Captured, 4500, 4500, 0));
+    }
+    for _ in 0..2 {
+        let refunded = provider.refund(&made.id, euro(1000), &format!("{}/r1", made.id)).await.unwrap();
+        assert_eq!(facts(&refunded), (ProviderStatus::Captured, 4500, 4500, 1000));
+    }
+    // Our reference for another amount: our picture is wrong, which says nothing of the payment.
+    let other = Authorise { amount: euro(4501), ..request.clone() };
+    assert!(matches!(provider.authorise(&other).await, Err(ProviderError::Unknown(_))));
+    let declined = asked(&server.card(DECLINED_CARD).await);
+    let first = provider.authorise(&declined).await.unwrap();
+    assert_eq!(provider.authorise(&declined).await.unwrap(), first);
+    assert_eq!(server.intents(&declined.reference).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,8 +96,6 @@ async fn an_authorisation_goes_back() {
     let voided = provider.void(&made.id).await.unwrap();
     assert_eq!(facts(&voided), (ProviderStatus::Voided, 4500, 0, 0));
     assert_eq!(provider.find(&request.reference).await.unwrap(), Some(voided));
-    let again = provider.void(&made.id).await;
-    assert!(matches!(again, Err(ProviderError::Refused { .. })), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

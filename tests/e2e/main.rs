@@ -21,6 +21,7 @@ mod last_seats;
 mod line_crowd;
 mod node_loss;
 mod other_device;
+mod payment_faults;
 mod raw_sockets;
 mod redis_loss;
 mod redis_restored;

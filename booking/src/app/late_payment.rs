@@ -72,6 +72,7 @@ async fn rescue_in(
     let provider_payment = asked.known.as_ref().map(|known| known.id.clone());
     let step = Step { provider_payment, check_in_s: Some(CAPTURE_CHECK_S), ..Step::default() };
     payments::set_state(conn, key, payment.state.rescue()?, &step).await?;
+    payments::set_late_tried(conn, key).await?;
     bookings::set_sold(conn, &key.event, booking.id, booking.state.rescue()?, key.attempt).await?;
     holds::set_state(conn, &key.event, hold.id, hold.hold.rescue()?.state).await?;
     confirm(conn, services, &locked, &seats, areas).await?;

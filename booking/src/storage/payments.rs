@@ -47,7 +47,7 @@ pub struct PaymentRow {
     pub refund_due: i64,
     /// Those of them that went back.
     pub refunded: i64,
-    /// Whether late money was tried on the places, in vain.
+    /// Whether late money was tried on the places.
     pub late_tried: bool,
     /// How often the reconciler has looked at it.
     pub checks: i32,
@@ -303,7 +303,7 @@ pub async fn set_alarm(conn: &mut PgConnection, key: &PaymentKey, why: Option<&s
     Ok(done.execute(conn).await?.rows_affected() > 0)
 }
 
-/// Notes that late money was tried on the places in vain, and has the payment looked at again at once.
+/// Notes that late money was tried on the places, and has the payment looked at again at once.
 ///
 /// # Errors
 /// When the database cannot be had.

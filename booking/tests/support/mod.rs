@@ -292,7 +292,8 @@ fn config(folder: &Path, database: &str, psp: &str, keys: &str, options: &Option
         "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\norganiser_token_file = \"organiser.token\"\n\
          buyer_key_file = \"buyer.key\"\npass_keys_urls = [\"{keys}\"]\nsecure_cookies = false\n\
          [database]\nurl = \"{database}\"\nmax_connections = 12\nacquire_timeout_ms = 20000\n\
-         [payments]\nsandbox_url = \"{psp}\"\nsandbox_webhook_secret_file = \"psp.secret\"\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
+         [payments]\nsandbox_url = \"{psp}\"\nsandbox_webhook_secret_file = \"psp.secret\"\n\
+         answer_within_ms = 4000\n[jobs]\nsweep_every_ms = 50\nreconcile_every_ms = 50\n"
     );
     std::fs::write(&file, text).unwrap();
     let set: Vec<String> = options.set.iter().map(|&set| set.to_owned()).collect();

@@ -77,8 +77,23 @@ pub(super) struct PaymentRow {
     pub(super) state: String,
     pub(super) amount: i64,
     pub(super) currency: String,
+    /// What goes back of it, by all refunds that were decided.
+    pub(super) refund_due: i64,
+    /// What of that has gone back.
+    pub(super) refunded: i64,
+    /// Whether it came after it was given up, and was tried on the places all the same.
+    pub(super) late: bool,
     /// Whether its deadline is still to come.
     pub(super) in_time: bool,
+}
+
+impl PaymentRow {
+    /// What the organiser keeps of money that was taken for a booking: all of a sale but its refunds, the policy's
+    /// share of one that was cancelled, and nothing otherwise.
+    pub(super) fn kept(&self, booking: &BookingRow) -> i64 {
+        let sold = matches!(booking.state.as_str(), "confirmed" | "cancelled" | "refunded");
+        if sold && self.state == "captured" { self.amount - self.refund_due } else { 0 }
+    }
 }
 
 impl BookingRow {

@@ -149,7 +149,8 @@ impl Books {
 
     async fn read_payments(&mut self, connection: &mut PgConnection) -> Result<(), BooksError> {
         const PAYMENTS: &str = "select event_id, booking_id, provider, reference, state, amount, currency, \
-                                deadline > clock_timestamp() from payment order by event_id, booking_id, attempt";
+                                deadline > clock_timestamp(), refund_due, refunded, late_tried \
+                                from payment order by event_id, booking_id, attempt";
         each(connection, "payment", PAYMENTS, |row| {
             let payment = PaymentRow {
                 provider: row.try_get(2)?,
@@ -158,6 +159,9 @@ impl Books {
                 amount: row.try_get(5)?,
                 currency: row.try_get(6)?,
                 in_time: row.try_get(7)?,
+                refund_due: row.try_get(8)?,
+                refunded: row.try_get(9)?,
+                late: row.try_get(10)?,
             };
             let Some(booking) = self.booking_of(row)? else { return missing(row, "its booking") };
             booking.payments.push(payment);

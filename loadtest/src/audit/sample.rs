@@ -156,6 +156,7 @@ fn booking(fan: u64, hold: u128, total: i64) -> BookingRow {
             amount: total,
             currency: "EUR".into(),
             in_time: true,
+            ..PaymentRow::default()
         }],
         tickets: 2,
     }

@@ -145,6 +145,16 @@ fn lost_money_is_caught() {
         (MONEY, "the provider took money for nothing", |s| {
             s.ledger.lines.insert("77/1".into(), vec![paid("77/1", 500)]);
         }),
+        (MONEY, "a refund was decided and not paid", |s| s.booking(21).payments[0].refund_due = 4_500),
+        (MONEY, "a refund was noted and not paid", |s| {
+            let payment = &mut s.booking(21).payments[0];
+            (payment.refund_due, payment.refunded) = (4_500, 4_500);
+        }),
+        (MONEY, "more was paid back than was decided", |s| {
+            let payment = &mut s.booking(21).payments[0];
+            (payment.refund_due, payment.refunded) = (4_500, 4_500);
+            s.ledger.lines.get_mut("21/1").expect("a line")[0].refunded = 4_501;
+        }),
         (MONEY, "the provider took it twice", |s| {
             s.ledger.lines.get_mut("21/1").expect("a line").push(paid("21/1", 9_000));
         }),
@@ -152,6 +162,21 @@ fn lost_money_is_caught() {
             s.ledger.lines.get_mut("21/1").expect("a line")[0].currency = "USD".into();
         }),
     ]);
+}
+
+#[test]
+fn what_a_policy_keeps_and_what_goes_back_is_clean() {
+    for state in ["confirmed", "refunded"] {
+        let mut sale = sale();
+        let booking = sale.booking(21);
+        booking.state = state.into();
+        let payment = &mut booking.payments[0];
+        (payment.refund_due, payment.refunded) = (4_500, 4_500);
+        sale.ledger.lines.get_mut("21/1").expect("a line")[0].refunded = 4_500;
+        let findings = sale.findings();
+        let money = findings.iter().find(|finding| finding.name == MONEY).expect("it is checked");
+        assert!(!money.is_broken(), "{state}: {money}");
+    }
 }
 
 #[test]

@@ -23,12 +23,7 @@ async fn given_up<'a>(app: &'a TestApp, faults: &Faults, seat: &str, accept_equa
 }
 
 async fn expired(app: &TestApp, booking: &Value) {
-    // As if its time had run out: by the database's clock, for hold and seats alike.
-    for table in ["hold", "seat"] {
-        let sql =
-            format!("update {table} set expires_at = clock_timestamp() - interval '1 s' where hold_id = $1::uuid");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(booking["hold"].as_str()).execute(app.db()).await.unwrap();
-    }
+    lapse(app, &json!({ "hold": booking["hold"] })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

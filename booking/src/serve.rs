@@ -61,6 +61,7 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
     wait_for_signal().await?;
     tracing::info!("stopping");
     stop.cancel();
+    services.feeds.close();
     let drained = async {
         tracker.wait().await;
         services.tasks.close();

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use crate::attempts::{arrive_late, look_now};
+use crate::holds::lapse;
 use crate::money::{SHORT, booked, faulty, settled, taken};
 use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until};
 

@@ -49,13 +49,13 @@ fn plans(said: &str) -> String {
         let mut text = String::new();
         for line in plan.lines().take_while(|line| !line.starts_with("CONTEXT:") && !line.starts_with("LOCATION:")) {
             let line = line.split("  (cost=").next().unwrap_or_default().trim_end();
-            if !line.is_empty() {
+            if !line.is_empty() && !line.starts_with("psql:") {
                 text.push_str(line);
                 text.push('\n');
             }
         }
         // The call itself, and expressions without a table, have no plan worth a line.
-        if text.contains(" on ") && !plans.contains(&text) {
+        if text.contains(" on ") && !text.contains("from hold_batch(") && !plans.contains(&text) {
             plans.push(text);
         }
     }
@@ -92,6 +92,7 @@ async fn the_holds_writer_finds_everything_by_index() {
     let kept = std::fs::read_to_string(&file).unwrap();
     // Other versions may plan otherwise, by index all the same.
     if kept.starts_with(&format!("Postgres {version}\n")) {
-        assert_eq!(plans, kept, "a plan has changed; RENEW_PLANS=1 renews tests/plans/hold_batch.txt");
+        let changed = plans.lines().zip(kept.lines()).find(|(now, before)| now != before);
+        assert!(plans == kept, "a plan has changed, {changed:?}; RENEW_PLANS=1 renews tests/plans/hold_batch.txt");
     }
 }

@@ -12,6 +12,7 @@
 mod model;
 mod simulation {
     pub(crate) mod fan;
+    mod faults;
     pub(crate) mod link;
     pub(crate) mod node;
     pub(crate) mod plan;

@@ -29,7 +29,7 @@ local function configure(keys, args)
   end
   redis.call('HSET', k.state, 'version', whole(version), 'settings', args[5], 'state', args[6],
     'opens_at_us', args[7], 'rate_milli', args[8], 'burst', args[9], 'max_inside', args[10],
-    'pass_ttl_ms', args[11], 'claim_window_ms', args[12],
+    'pass_ttl_ms', args[11], 'claim_window_ms', args[12], 'has_say', args[13],
     'bucket_units', whole(units), 'bucket_us', whole(now_us))
   if not s then
     redis.call('HSET', k.state, 'last_score', '0', 'seq', '0', 'joined', '0', 'called', '0', 'claimed', '0',

@@ -107,7 +107,8 @@ pub fn rate_in_force_milli(rate_milli: u64, factor_milli: u64) -> u64 {
 
 impl Line {
     /// Puts a factor of the organiser's rate in force, in place of the change numbered `seq`. Answers whether it did: of
-    /// several gateways that decide alike, the first one makes the change.
+    /// several gateways that decide alike, the first one makes the change; nobody makes one in a sale whose origin has no
+    /// say, nor stops one for silence while another gateway hears the origin.
     ///
     /// # Errors
     /// [`LineError::UnknownSale`] when this Redis does not know the sale; otherwise when Redis does not answer.
@@ -127,7 +128,7 @@ impl Line {
         let (verdict, _): (String, u64) = self.call(attempt, sale, &arguments).await?;
         match verdict.as_str() {
             "ok" => Ok(true),
-            "stale" => Ok(false),
+            "stale" | "heard" => Ok(false),
             "absent" => Err(LineError::UnknownSale),
             _ => Err(LineError::Corrupt { attempt, what: verdict }),
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`configure`] | creates a sale or changes its settings, under a version |
 //! | [`govern`] | the origin's say on the rate |
+//! | [`heard`] | a gateway hears the origin |
 //! | [`join`] | places visitors, in the order given |
 //! | [`admit`] | the tick: calls the first present visitors, within rate and room |
 //! | [`seen`] | presence near the front; the way back into the line |
@@ -34,6 +35,7 @@ mod connection;
 pub mod depart;
 mod error;
 pub mod govern;
+pub mod heard;
 pub mod join;
 pub mod keys;
 mod library;

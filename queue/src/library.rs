@@ -13,6 +13,7 @@ const SOURCE: &str = concat!(
     include_str!("../lua/library.lua"),
     include_str!("../lua/configure.lua"),
     include_str!("../lua/govern.lua"),
+    include_str!("../lua/heard.lua"),
     include_str!("../lua/join.lua"),
     include_str!("../lua/admit.lua"),
     include_str!("../lua/seen.lua"),

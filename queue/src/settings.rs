@@ -1,5 +1,6 @@
 //! What an organiser sets for a sale: parsed, bounded, and with its defaults filled in.
 
+use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 
 /// A rate is held in thousandths per minute.
@@ -158,9 +159,11 @@ fn pointer_to(path: &serde_path_to_error::Path) -> String {
         .collect()
 }
 
-/// Whether a text can stand in a request's first line.
+/// Whether a text can stand in a request's first line, as the gateway builds it.
 fn is_request_target(text: &str) -> bool {
-    text.starts_with('/') && text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+    let is_plain =
+        text.starts_with('/') && text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    is_plain && text.parse::<PathAndQuery>().is_ok()
 }
 
 /// Every member that an organiser may send.
@@ -234,8 +237,10 @@ impl Settings {
             faults.push(wrong("/message", "must be at most 1000 characters"));
         }
         if self.health_path.as_ref().is_some_and(|path| !is_request_target(path)) {
-            faults
-                .push(wrong("/health_path", "must start with '/' and be at most 1024 visible characters without '#'"));
+            faults.push(wrong(
+                "/health_path",
+                "must be a path and query of at most 1024 characters, as requests carry them",
+            ));
         }
         if !(1..=HEALTH_P99_MAX_MS).contains(&self.health_p99_ms) {
             faults.push(wrong("/health_p99_ms", format!("must be from 1 to {HEALTH_P99_MAX_MS}")));
@@ -292,6 +297,21 @@ mod tests {
             "/health_p99_ms",
         ];
         assert_eq!(pointers, expected);
+    }
+
+    #[test]
+    fn a_health_path_is_one_that_a_request_can_carry() {
+        let check = |path: &str| {
+            let path = Some(path.to_owned());
+            let settings = settings(r#"{"rate_per_min": 1, "max_inside": 1}"#);
+            Settings { health_path: path, ..settings }.check().is_ok()
+        };
+        for good in ["/", "/admission/health?event=demo-arena", "/how?are=you&x=%3C", "/a//b;c=1"] {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["", "how", "/a b", "/ü", "/a#b", "/<a>", "/a`b", "/a?b=\"c\"", "/a?b=<c>"] {
+            assert!(!check(bad), "{bad}");
+        }
     }
 
     #[test]

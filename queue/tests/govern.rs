@@ -162,3 +162,44 @@ fn the_digest_of_a_file_stays_until_another_files_settings_come() {
         assert_eq!(digest().await.as_deref(), Some("bbbb"));
     });
 }
+
+/// A gateway that began to look while the origin had a say comes too late with what it saw.
+#[test]
+fn an_origin_without_a_say_changes_nothing() {
+    let server = Server::start();
+    let (line, sale) = (server.line.clone(), sale());
+    let alone = Settings { health_path: None, ..settings() };
+    server.runtime.block_on(async {
+        line.configure(&sale, &settings(), None, Expect::Absent, at(0)).await.expect("configured");
+        line.configure(&sale, &alone, None, Expect::Any, at(1)).await.expect("configured");
+        let late = line.govern(&sale, 0, 0, Cause::Stock, "Stopped.", at(1)).await;
+        assert!(!late.expect("answered"), "the say was taken away while this one was on its way");
+        let snapshot = line.snapshot(&sale, 0, at(1)).await.expect("answered").expect("known");
+        assert_eq!((snapshot.governed.seq, snapshot.rate_in_force_per_min), (0, 600.0));
+        line.configure(&sale, &settings(), None, Expect::Any, at(2)).await.expect("configured");
+        assert!(line.govern(&sale, 0, 0, Cause::Stock, "Stopped.", at(2)).await.expect("answered"), "given back");
+    });
+}
+
+#[test]
+fn nobody_stops_a_sale_for_silence_while_another_gateway_hears_the_origin() {
+    let server = Server::start();
+    let (line, sale) = (server.line.clone(), sale());
+    server.runtime.block_on(async {
+        let unknown = line.heard(&sale, at(0)).await;
+        assert!(matches!(unknown, Err(LineError::UnknownSale)), "{unknown:?}");
+        assert_eq!(line.snapshot(&sale, 0, at(0)).await.expect("answered"), None, "nothing is made by hearing");
+        line.configure(&sale, &settings(), None, Expect::Absent, at(0)).await.expect("configured");
+        let silent = async |seq, second| line.govern(&sale, seq, 0, Cause::Silent, "Stopped.", at(second)).await;
+        line.heard(&sale, at(10)).await.expect("noted");
+        assert!(!silent(0, 10).await.expect("answered") && !silent(0, 12).await.expect("answered"));
+        assert!(
+            line.govern(&sale, 0, 700, Cause::Slow, "Slow.", at(12)).await.expect("answered"),
+            "what is heard counts"
+        );
+        assert!(silent(1, 13).await.expect("answered"), "not heard for three seconds");
+        line.govern(&sale, 2, 1000, Cause::Full, "Full.", at(20)).await.expect("answered");
+        line.heard(&sale, at(20)).await.expect("noted");
+        assert!(silent(3, 15).await.expect("answered"), "the clock has stepped back: what lies ahead says nothing");
+    });
+}

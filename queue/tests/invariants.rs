@@ -76,6 +76,7 @@ fn every_broken_promise_is_named() {
             Flaw::CallsAtOnceAfterLoss,
             Flaw::ForgetsTheOrigin,
             Flaw::TakesStaleSays,
+            Flaw::HearsThoseWithoutSay,
         ]
     );
     for (flaw, rule) in BROKEN {

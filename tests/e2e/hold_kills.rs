@@ -118,13 +118,22 @@ async fn kill_again_and_again(rounds: u64) {
         assert!(bit.await.unwrap() > 0);
         // The proof: requests that were under way came to nothing.
         wait_for("the kill bit", || async { told.failures.load(Ordering::Relaxed) > failures }).await;
-        wait_for("the crowd goes on", more(100)).await;
+        goes_on(&hall, more(100)).await;
     }
     told.stop.store(true, Ordering::Relaxed);
     for fan in crowd {
         fan.await.unwrap();
     }
     check(&hall, &told);
+}
+
+/// Waits until the crowd has got more holds; tells what the nodes said when it does not.
+async fn goes_on<F: Future<Output = bool>>(hall: &Hall, holds: impl FnMut() -> F) {
+    let said = |nodes: &Hall| (0..2).map(|node| nodes.world.stack.booking(node).node().tail()).collect::<String>();
+    tokio::select! {
+        () = wait_for("the crowd goes on", holds) => {}
+        () = tokio::time::sleep(Duration::from_secs(28)) => panic!("the crowd is stuck: {}", said(hall)),
+    }
 }
 
 /// Every acknowledged hold is in the tables as it was told, and the auditor agrees.

@@ -19,6 +19,7 @@ mod hold_races;
 mod lagging_replica;
 mod last_seats;
 mod line_crowd;
+mod live_map;
 mod node_loss;
 mod other_device;
 mod payment_faults;

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use booking_domain::EventId;
 use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use bell::start as start_bell;
 pub use frame::{Frame, Kind};
@@ -108,6 +109,7 @@ pub struct Feeds {
     known: Mutex<HashMap<EventId, Arc<Feed>>>,
     bell: Bell,
     viewers: Arc<Semaphore>,
+    closed: CancellationToken,
 }
 
 impl Feeds {
@@ -115,7 +117,8 @@ impl Feeds {
     #[must_use]
     pub fn new(max_viewers: u32) -> Self {
         let viewers = usize::try_from(max_viewers).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { known: Mutex::default(), bell: Bell::default(), viewers: Arc::new(Semaphore::new(viewers)) }
+        let viewers = Arc::new(Semaphore::new(viewers));
+        Self { known: Mutex::default(), bell: Bell::default(), viewers, closed: CancellationToken::new() }
     }
 
     /// The feed of an event, which the caller knows to exist.
@@ -138,6 +141,17 @@ impl Feeds {
             source: "as many viewers as this node takes follow already".into(),
             retry: false,
         })
+    }
+
+    /// Ends all streams: the node stops, and viewers go to another.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Cancelled when all streams end.
+    #[must_use]
+    pub fn closed(&self) -> CancellationToken {
+        self.closed.clone()
     }
 
     /// Says that a transaction of this node that changed an event was committed: its followers here learn of it

@@ -27,7 +27,7 @@ pub(super) async fn document(
     fixed(&services, &event, &headers, "", |seated| seated.document.clone()).await
 }
 
-/// Reads an event's seating plan packed for drawing, in a twentieth of its size. It never changes.
+/// Reads an event's seating plan packed for drawing, in a tenth of its size. It never changes.
 #[utoipa::path(get, path = "/v1/events/{event}/plan/packed", tag = "catalogue",
     params(("event" = String, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, description = "`x` and `y` are base64 of 16 bits per seat in `seat_no` order, low byte \

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
@@ -110,7 +111,7 @@ pub(super) async fn follow(
     let feed = services.feeds.of(&event);
     let followed = feed.follow(&services.db, after).await?;
     let headers = [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")];
-    Ok((headers, Body::from_stream(frames(Viewer::new(room, feed), followed))).into_response())
+    Ok((headers, Body::from_stream(frames(Viewer::new(room, feed), followed, services.feeds.closed()))).into_response())
 }
 
 /// Somebody who follows, as long as it is there.
@@ -138,11 +139,16 @@ struct Follower {
     receiver: broadcast::Receiver<Frame>,
     ready: VecDeque<Bytes>,
     version: i64,
+    closed: CancellationToken,
 }
 
 /// The bytes for one follower. They are asked for only when the connection can take them: who is slow falls behind in
 /// the feed's backlog, which is the same for all, and is then told to start anew.
-fn frames(viewer: Viewer, (start, receiver): Followed) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn frames(
+    viewer: Viewer,
+    (start, receiver): Followed,
+    closed: CancellationToken,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let (version, missed) = match start {
         Start::At(version, missed) => (version, missed),
         Start::Reset(version) => (version, vec![Frame::reset(version)]),
@@ -153,7 +159,7 @@ fn frames(viewer: Viewer, (start, receiver): Followed) -> impl Stream<Item = Res
     let id = if missed.is_empty() { format!("id: {version}\n") } else { String::new() };
     let hello = Bytes::from(format!(": seats\nretry: {retry_ms}\n{id}\n"));
     let ready = std::iter::once(hello).chain(missed.into_iter().map(|frame| frame.bytes)).collect();
-    let follower = Follower { _viewer: viewer, receiver, ready, version };
+    let follower = Follower { _viewer: viewer, receiver, ready, version, closed };
     stream::unfold(follower, |mut follower| async move {
         if follower.ready.capacity() > 0 && follower.ready.is_empty() {
             follower.ready = VecDeque::new();
@@ -162,7 +168,11 @@ fn frames(viewer: Viewer, (start, receiver): Followed) -> impl Stream<Item = Res
             if let Some(bytes) = follower.ready.pop_front() {
                 return Some((Ok(bytes), follower));
             }
-            match follower.receiver.recv().await {
+            let received = tokio::select! {
+                received = follower.receiver.recv() => received,
+                () = follower.closed.cancelled() => return None,
+            };
+            match received {
                 // What was told already, out of the past that was read at the start.
                 Ok(frame) if frame.kind == Kind::Change && frame.version <= follower.version => {}
                 Ok(frame) => {
@@ -197,7 +207,7 @@ mod tests {
         let feeds = Feeds::new(1);
         let viewer = || Viewer::new(feeds.admit_viewer().unwrap(), feeds.of(&"e".parse().unwrap()));
         let (sender, receiver) = broadcast::channel(BACKLOG);
-        let follower = frames(viewer(), (Start::At(2, vec![change(2)]), receiver));
+        let follower = frames(viewer(), (Start::At(2, vec![change(2)]), receiver), feeds.closed());
         let mut follower = std::pin::pin!(follower.map(|bytes| String::from_utf8(bytes.unwrap().to_vec()).unwrap()));
         assert!(follower.next().await.unwrap().starts_with(": seats\nretry: "));
         assert_eq!(follower.next().await.unwrap(), "2");
@@ -213,7 +223,7 @@ mod tests {
         assert!(reset.starts_with("event: reset\nid: 4\n"), "{reset}");
         sender.send(change(1000)).unwrap();
         assert_eq!(follower.next().await.unwrap(), "1000", "what was missed is not sent after the reset");
-        drop(sender);
-        assert_eq!(follower.next().await, None);
+        feeds.close();
+        assert_eq!(follower.next().await, None, "the node stops");
     }
 }

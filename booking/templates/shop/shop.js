@@ -103,7 +103,16 @@
       if (change.version <= version) return;
       version = change.version;
       for (const [seat, state] of change.seats) states[seat] = state;
+      if (change.prices_changed) renew();
       for (const area of change.areas || []) areas = areas.map((old) => (old.area === area.area ? { ...old, ...area } : old));
+      refresh();
+    }
+
+    // The organiser changed prices: what is shown from now on is what is paid.
+    async function renew() {
+      const answer = await fetch(event);
+      if (!answer.ok) return;
+      for (const line of (await answer.json()).price_categories) prices[line.category] = line.price;
       refresh();
     }
 

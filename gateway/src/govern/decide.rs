@@ -6,6 +6,9 @@
 
 use queue::govern::{Cause, FULL_MILLI};
 
+/// A shop that has said that nothing is left, and then names no stock at all, must be well for this long before it is
+/// believed to have something.
+const UNNAMED_MS: u64 = 60_000;
 /// Between two changes, except a stop.
 const BETWEEN_MS: u64 = 5_000;
 /// Suffering is measured over this long: only then does it show what the last lowering has done.
@@ -109,6 +112,11 @@ pub fn decide(evidence: &Evidence, now: InForce) -> Decision {
     if !rested {
         return Decision::Keep;
     }
+    if stopped_by_stock && evidence.stock_left.is_none() {
+        let is_forgotten = evidence.well_ms.is_some_and(|ms| ms >= UNNAMED_MS);
+        let why = || format!("Up to {}: the shop is well, and says no more what is left.", share(UP_MILLI));
+        return if is_forgotten { change(UP_MILLI, Cause::Recovering, why()) } else { Decision::Keep };
+    }
     if stopped_by_stock {
         // The rate was not what was wrong, unless the origin suffers as well.
         let left = evidence.trouble.left_milli().map(|(left_milli, cause, _)| (left_milli, cause));
@@ -119,6 +127,10 @@ pub fn decide(evidence: &Evidence, now: InForce) -> Decision {
         let is_old_news = matches!(now.cause, Cause::Errors | Cause::Slow | Cause::Asked) && now.since_ms < MEASURED_MS;
         if is_old_news {
             return Decision::Keep;
+        }
+        if now.factor_milli == 0 && left_milli > 0 {
+            let why = format!("Up to {}, to see more of the shop: {reason}.", share(LEAST_MILLI));
+            return change(LEAST_MILLI, cause, why);
         }
         let least = if left_milli == 0 { 0 } else { LEAST_MILLI };
         let factor_milli = (now.factor_milli * left_milli / 1000).max(least);

@@ -31,6 +31,7 @@ fn each_rule_has_its_sentence() {
     let slow = suffering(Trouble { slow_ms: Some((812, 500)), ..Trouble::default() });
     let failing = suffering(Trouble { failed_per_cent: Some(12), slow_ms: Some((812, 500)), asked: Some(900) });
     let asking = |asked| suffering(Trouble { asked: Some(asked), ..Trouble::default() });
+    let unnamed = |ms| Evidence { stock_left: None, ..well(ms) };
     let (full, later) = (Cause::Full, 60_000);
     let cases = [
         (well(0), now(1000, full, later), 1000, "kept"),
@@ -40,6 +41,15 @@ fn each_rule_has_its_sentence() {
         (well(0), now(0, Cause::Stock, 5_000), 1000, "Full rate: there is something to sell again."),
         (slow, now(0, Cause::Stock, 5_000), 700, "70 % of the rate: there is something to sell again."),
         (asking(0), now(0, Cause::Stock, 5_000), 0, "Still stopped: there is something to sell again."),
+        (unnamed(60_000), now(0, Cause::Stock, 4_999), 0, "kept"),
+        (unnamed(59_999), now(0, Cause::Stock, later), 0, "kept"),
+        (
+            unnamed(60_000),
+            now(0, Cause::Stock, later),
+            100,
+            "Up to 10 % of the rate: the shop is well, and says no more what is left.",
+        ),
+        (Evidence { stock_left: None, ..slow }, now(0, Cause::Stock, later), 0, "kept"),
         (silent(2), now(1000, full, later), 1000, "kept"),
         (silent(3), now(1000, full, 0), 0, "Stopped: the shop does not answer."),
         (silent(9), now(0, Cause::Silent, later), 0, "kept"),
@@ -62,22 +72,41 @@ fn each_rule_has_its_sentence() {
         (failing, now(1000, full, 5_000), 700, "Down to 70 % of the rate: 12 % of the shop's answers are failures."),
         (asking(500), now(1000, full, 5_000), 500, "Down to 50 % of the rate: the shop asks for less."),
         (asking(0), now(1000, full, 5_000), 0, "Stopped: the shop asks for less."),
+        (asking(0), now(0, Cause::Asked, later), 0, "kept"),
+        (
+            asking(200),
+            now(0, Cause::Asked, 10_000),
+            10,
+            "Up to 1 % of the rate, to see more of the shop: the shop asks for less.",
+        ),
+        (asking(200), now(0, Cause::Asked, 9_999), 0, "kept"),
+        (asking(200), now(10, Cause::Asked, later), 10, "kept"),
+        (
+            slow,
+            now(0, Cause::Silent, 5_000),
+            10,
+            "Up to 1 % of the rate, to see more of the shop: holds take 812 ms, more than 500 ms.",
+        ),
+        (slow, now(0, Cause::Silent, 4_999), 0, "kept"),
     ];
     for (evidence, in_force, factor_milli, why) in cases {
         assert_eq!(sentence(&evidence, in_force), (factor_milli, why.to_owned()), "{evidence:?} {in_force:?}");
     }
 }
 
-fn evidence() -> impl Strategy<Value = Evidence> {
+fn trouble() -> impl Strategy<Value = Trouble> {
     let trouble = (
         proptest::option::weighted(0.1, 6u64..=100),
         proptest::option::weighted(0.2, (501u64..9_000, Just(500u64))),
         proptest::option::weighted(0.2, 0u64..1000),
     );
-    let trouble = trouble.prop_map(|(failed_per_cent, slow_ms, asked)| Trouble { failed_per_cent, slow_ms, asked });
+    trouble.prop_map(|(failed_per_cent, slow_ms, asked)| Trouble { failed_per_cent, slow_ms, asked })
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
     let stock_left = prop_oneof![1 => Just(None), 5 => Just(Some(4)), 1 => Just(Some(0))];
     let silent_looks = prop_oneof![6 => Just(0u32), 1 => 1u32..6];
-    (silent_looks, stock_left, prop_oneof![2 => Just(Trouble::default()), 1 => trouble])
+    (silent_looks, stock_left, prop_oneof![2 => Just(Trouble::default()), 1 => trouble()])
         .prop_map(|(silent_looks, stock_left, trouble)| Evidence { silent_looks, stock_left, trouble, well_ms: None })
 }
 
@@ -123,6 +152,18 @@ proptest! {
                 prop_assert!(by_step || before.cause == Cause::Stock, "up slowly, unless stock was all that lacked");
             }
         }
+    }
+
+    /// Trouble alone keeps no sale stopped, unless the origin asks for nothing.
+    #[test]
+    fn a_troubled_origin_gets_the_least_part_at_least(
+        looks in proptest::collection::vec(evidence(), 0..60),
+        trouble in trouble().prop_filter("some", |trouble| trouble.is_any() && trouble.asked != Some(0)),
+    ) {
+        let start = InForce { factor_milli: FULL_MILLI, cause: Cause::Full, since_ms: 60_000 };
+        let left = play(&looks, start).last().copied().unwrap_or(start);
+        let played = play(&[suffering(trouble); 11], left);
+        prop_assert!(played.last().is_some_and(|in_force| in_force.factor_milli >= 10), "{:?}", played.last());
     }
 
     /// From wherever it was left, an origin that is well gets its whole rate back, and never less on the way.

@@ -27,6 +27,22 @@ pub(crate) enum Call {
     Configure { settings: Box<Settings>, opens_at_us: Option<u64>, expect: Expect },
 }
 
+impl Call {
+    /// What it is called in a story.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Seen { .. } => "seen",
+            Self::Claim { .. } => "claim",
+            Self::Depart { .. } => "depart",
+            Self::Renew { .. } => "renew",
+            Self::Admit => "admit",
+            Self::Snapshot => "snapshot",
+            Self::Configure { .. } => "configure",
+        }
+    }
+}
+
 /// What the line answers.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {

@@ -111,6 +111,11 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
+    /// Whether a gateway gave this score by its own clock.
+    pub(crate) fn is_alone(&self, score: u64) -> bool {
+        self.alone.contains(&score)
+    }
+
     /// A place was signed. Answers whether nobody else has this score.
     pub(crate) fn sign(&mut self, score: u64, is_alone: bool, floor: u64) -> Result<bool, Violation> {
         ensure(score > floor, Rule::Scores, || format!("signed {score}, not above {floor} which the gateway knew"))?;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use queue::configure::Expect;
-use queue::{SaleState, Settings, Standing};
+use queue::{SaleState, Standing};
 use queue_token::{Score, VisitorId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::fan::{Fan, Heard, Stage};
-use super::link::{Call, Called, Reply, SNAPSHOT_AGE_MS, Server};
+use super::link::{Call, Called, Reply, Server};
 use super::node::{Gateway, GatewayFlaw};
 use super::plan::{Fault, Habit, PEACE_US, Plan, S};
 use super::rules::{Checked, PRESENCE_MS, Rule, Scores, Terms, Violation, ensure};
@@ -56,8 +56,9 @@ pub(crate) struct Served {
     pub(crate) source: (usize, u32),
 }
 
+/// Something that is due.
 #[derive(Debug, Clone)]
-enum Event {
+pub(crate) enum Event {
     Acts { fan: usize, tab: usize },
     Leaves { fan: usize },
     Tick { gateway: usize },
@@ -94,10 +95,10 @@ pub(crate) struct World {
     /// When somebody last came back into the line ahead of others.
     pub(crate) cause_us: u64,
     /// When the organiser last raised the rate: whoever was told to ask under the old one may still be on the way.
-    raised_us: Option<u64>,
-    terms: Vec<Terms>,
-    memory: Option<Server>,
-    is_silent: bool,
+    pub(crate) raised_us: Option<u64>,
+    pub(crate) terms: Vec<Terms>,
+    pub(crate) memory: Option<Server>,
+    pub(crate) is_silent: bool,
     events: BTreeMap<(u64, u64), Event>,
     numbered: u64,
     requests: BTreeMap<u64, Request>,
@@ -198,7 +199,7 @@ impl World {
             Event::Arrives { ticket, server, call, is_answered } => {
                 let (reply, served) = self.serves(server, &call)?;
                 let whom = self.whom(&call);
-                self.note(|| format!("server {server} {}{whom}: {}", word(&call), told(&reply)));
+                self.note(|| format!("server {server} {}{whom}: {}", call.word(), told(&reply)));
                 if is_answered {
                     let at_us = self.now_us + self.delay_us();
                     self.at(at_us, Event::Answered { ticket, reply, served });
@@ -247,7 +248,7 @@ impl World {
         self.at(at_us, Event::Leaves { fan });
     }
 
-    fn at(&mut self, at_us: u64, event: Event) {
+    pub(crate) fn at(&mut self, at_us: u64, event: Event) {
         self.numbered += 1;
         self.events.insert((at_us, self.numbered), event);
     }
@@ -309,7 +310,7 @@ impl World {
     }
 
     /// A server does what it was asked, and is held to the rules.
-    fn serves(&mut self, index: usize, call: &Call) -> Result<(Reply, Served), Violation> {
+    pub(crate) fn serves(&mut self, index: usize, call: &Call) -> Result<(Reply, Served), Violation> {
         let now_us = self.now_us;
         let before = self.returns(index, call);
         let (server, terms) = (&mut self.servers[index], &mut self.terms[index]);
@@ -375,7 +376,8 @@ impl World {
         if let Some(fan) = self.by_visitor.get(visitor) {
             let number = *fan;
             let fan = &mut self.fans[number];
-            let kept = fan.place.is_none_or(|place| score <= place.get());
+            // A place signed alone may be earlier than the spot that a late join took; the poll after next mends it.
+            let kept = fan.place.is_none_or(|place| score <= place.get() || self.scores.is_alone(place.get()));
             ensure(kept || matches!(call, Call::Join { .. }), Rule::Order, || {
                 format!("fan {number} with {:?} was put back at {score}", fan.place)
             })?;
@@ -438,107 +440,6 @@ impl World {
         Ok(())
     }
 
-    /// The organiser sets something; answers whether the line knew the sale.
-    fn configure(&mut self, set: impl Fn(&mut Settings)) -> bool {
-        let server = &mut self.servers[self.main];
-        let at_us = server.now_us(self.now_us);
-        let Some(snapshot) = server.model.snapshot(SNAPSHOT_AGE_MS, at_us) else { return false };
-        let mut settings = snapshot.settings;
-        let before = settings.rate_per_min;
-        set(&mut settings);
-        if settings.rate_per_min > before {
-            self.raised_us = Some(self.now_us);
-        }
-        if settings.state == SaleState::Open {
-            settings.opens_at = None;
-        }
-        let opens_at_us = settings.opens_at.as_deref().and_then(gateway::line::view::parse_time_us);
-        let call = Call::Configure { settings: Box::new(settings), opens_at_us, expect: Expect::Any };
-        // The organiser's own request never fails here: what it sets is not what is tried.
-        let _ = self.serves(self.main, &call);
-        true
-    }
-
-    fn lose(&mut self, server: usize) {
-        self.servers[server].losses += 1;
-        self.terms[server].lose();
-    }
-
-    fn breaks(&mut self, fault: Fault) {
-        let main = self.main;
-        match fault {
-            Fault::Empty => {
-                self.servers[main].model.lose();
-                self.servers[main].is_another = false;
-                self.lose(main);
-            }
-            Fault::Remember => self.memory = Some(self.servers[main].clone()),
-            Fault::Restore => {
-                if let Some(memory) = self.memory.clone() {
-                    let (losses, offset_us) = (self.servers[main].losses, self.servers[main].offset_us);
-                    self.servers[main] = Server { losses, offset_us, is_another: true, ..memory };
-                    self.lose(main);
-                }
-            }
-            Fault::FailOver { notice_us } => self.promote(0, notice_us, 0),
-            Fault::Split { for_us } => self.promote(1, 0, for_us),
-            Fault::Silent { for_us } => {
-                self.is_silent = true;
-                self.at(self.now_us + for_us, Event::Speaks);
-            }
-            // A sale that no gateway and no Redis knows any more is the organiser's to set again.
-            Fault::Restart { gateway, .. } if !self.is_known_besides(gateway) => {}
-            Fault::Restart { gateway, after_us } => {
-                self.gateways[gateway].stop();
-                self.at(self.now_us + after_us, Event::Starts { gateway });
-            }
-            Fault::Cut { gateway, for_us } => {
-                self.gateways[gateway].link_works = false;
-                self.at(self.now_us + for_us, Event::Reaches { gateway });
-            }
-            Fault::Step { by_us } => {
-                self.servers[main].offset_us += by_us;
-                self.terms[main].step(&self.servers[main], self.now_us);
-            }
-            Fault::Terms { rate_per_min, max_inside } => {
-                self.configure(|settings| {
-                    (settings.rate_per_min, settings.max_inside) = (rate_per_min, max_inside);
-                });
-            }
-            Fault::Pause { for_us } => {
-                self.configure(|settings| settings.state = SaleState::Paused);
-                self.at(self.now_us + for_us, Event::Resumes);
-            }
-        }
-    }
-
-    /// Whether another gateway runs that knows the sale.
-    fn is_known_besides(&self, gateway: usize) -> bool {
-        let knows = |(other, g): (usize, &Gateway)| other != gateway && g.is_running && g.view.is_some();
-        self.gateways.iter().enumerate().any(knows)
-    }
-
-    /// What was remembered becomes the primary. The first gateways stay with the old one for some time; the others are
-    /// told at once, or after some time with nobody to talk to.
-    fn promote(&mut self, stay: usize, notice_us: u64, stay_us: u64) {
-        let Some(memory) = self.memory.clone() else { return };
-        let (old, new) = (self.main, self.servers.len());
-        let (losses, offset_us) = (self.servers[old].losses, self.servers[old].offset_us);
-        self.servers.push(Server { losses, offset_us, is_another: true, ..memory });
-        self.terms.push(self.terms[old].clone());
-        self.lose(new);
-        self.main = new;
-        for gateway in 0..self.gateways.len() {
-            if gateway < stay {
-                self.at(self.now_us + stay_us, Event::Talks { gateway, server: new });
-            } else {
-                self.gateways[gateway].route = new;
-                self.gateways[gateway].link_works &= notice_us == 0;
-                self.at(self.now_us + notice_us, Event::Reaches { gateway });
-            }
-        }
-    }
-
     fn who_is_not_in(&self) -> Vec<usize> {
         let waits = |(number, fan): (usize, &Fan)| {
             let asks = self.plan.goes_on_asking(number) && !matches!(fan.stage, Stage::Inside | Stage::Gone);
@@ -576,19 +477,6 @@ impl World {
             fan.stage = Stage::Gone;
         }
         Ok(())
-    }
-}
-
-fn word(call: &Call) -> &'static str {
-    match call {
-        Call::Join { .. } => "join",
-        Call::Seen { .. } => "seen",
-        Call::Claim { .. } => "claim",
-        Call::Depart { .. } => "depart",
-        Call::Renew { .. } => "renew",
-        Call::Admit => "admit",
-        Call::Snapshot => "snapshot",
-        Call::Configure { .. } => "configure",
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) enum Flaw {
     ForgetsTheOrigin,
     /// Of several gateways that decide alike, each makes the change.
     TakesStaleSays,
+    /// An origin without a say is listened to.
+    HearsThoseWithoutSay,
     /// Silence counts in all of a horizon that a raised rate has just widened.
     SweepsAfterARaise,
     /// After a loss visitors are called before those at the front are back.
@@ -84,7 +86,7 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -115,6 +117,7 @@ impl Flaw {
         Self::GovernsThePast,
         Self::ForgetsTheOrigin,
         Self::TakesStaleSays,
+        Self::HearsThoseWithoutSay,
         Self::OldDevicesClaim,
         Self::OldDevicesArePresent,
         Self::OldDevicesGiveUp,

@@ -19,6 +19,9 @@ impl Model {
         if sale.governed.seq != seq && flaw != Some(Flaw::TakesStaleSays) {
             return Some(false);
         }
+        if sale.settings.health_path.is_none() && flaw != Some(Flaw::HearsThoseWithoutSay) {
+            return Some(false);
+        }
         if flaw == Some(Flaw::GovernsThePast) {
             sale.set_governed(factor_milli, cause, WHY, now_us);
             sale.refill(now_us, flaw);

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 mod asking;
 mod cores;
+mod counter;
 mod crowd;
 mod hall;
 mod house;

@@ -11,6 +11,8 @@ pub(crate) enum Bar {
     Ratio(f64),
     /// Ours is at most this.
     AtMost(f64),
+    /// Ours is at least this.
+    AtLeast(f64),
 }
 
 /// A measured figure beside its peer's.
@@ -45,6 +47,7 @@ impl Row {
             Bar::None => true,
             Bar::Ratio(least) => self.ratio.is_some_and(|ratio| ratio >= least),
             Bar::AtMost(most) => self.ours <= most,
+            Bar::AtLeast(least) => self.ours >= least,
         }
     }
 }
@@ -64,7 +67,7 @@ impl fmt::Display for Row {
         match self.bar {
             Bar::None => write!(f, " bar=-")?,
             Bar::Ratio(least) => write!(f, " bar={least}")?,
-            Bar::AtMost(most) => write!(f, " bar={}{unit}", short(most))?,
+            Bar::AtMost(bound) | Bar::AtLeast(bound) => write!(f, " bar={}{unit}", short(bound))?,
         }
         write!(f, " {}", if self.is_reached() { "ok" } else { "short" })
     }

@@ -116,7 +116,7 @@ impl Wrk {
 }
 
 /// Reads the line that the script prints at the end.
-fn told(said: &str) -> Result<Load> {
+pub(crate) fn told(said: &str) -> Result<Load> {
     let line = said.lines().find_map(|line| line.strip_prefix("told ")).context("wrk told nothing")?;
     let numbers: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>().context("wrk told no numbers")?;
     let [requests, duration_us, errors, p50_us, p99_us] = numbers[..] else { bail!("wrk told {line:?}") };

@@ -1,4 +1,4 @@
-//! A plan for those who draw it: all that a seat map needs, in a twentieth of the plan's size.
+//! A plan for those who draw it: all that a seat map needs, in a tenth of the plan's size.
 //!
 //! | member | what |
 //! |---|---|

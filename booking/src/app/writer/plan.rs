@@ -26,8 +26,10 @@ const FEW: usize = 20;
 pub(super) struct Plan {
     /// Asks that can be had, as far as the mirror knows.
     pub(super) batch: Vec<Ask>,
-    /// Those that cannot, or have to wait for the batch.
+    /// Those that cannot.
     pub(super) rest: Vec<Ask>,
+    /// Those that have to wait for the batch: it is full, or has a request of the same owner or key.
+    pub(super) later: Vec<Ask>,
 }
 
 /// Splits what waits. The seats of the batch are claimed in the mirror.
@@ -36,7 +38,9 @@ pub(super) fn plan(waiting: Vec<Ask>, mirror: &mut Mirror) -> Plan {
     let mut claimed = Claimed::default();
     for mut ask in waiting {
         let fits = plan.batch.len() < MAX_REQUESTS && claimed.seats < MAX_SEATS && claimed.has_room_for(&ask.order);
-        if fits && choose(&mut ask, mirror).is_ok() {
+        if !fits {
+            plan.later.push(ask);
+        } else if choose(&mut ask, mirror).is_ok() {
             for seat in &ask.order.seats {
                 mirror.claim(seat.seat_no);
             }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
 use super::plan::{self, MAX_REQUESTS, Plan, plan};
-use super::{Ask, Held, Outcome, Terms};
+use super::{Ask, Held, Outcome, QUEUE, Terms};
 use crate::app::release_hold;
 use crate::error::{Error, Refusal};
 use crate::events::{EventFacts, Seated};
@@ -20,8 +20,9 @@ use crate::passes::chain;
 use crate::storage::hold_batch::{self, Batch, Committed, HoldOrder, Verdict};
 use crate::storage::mirror as table;
 
-/// Requests looked at in one round; a round commits at most one batch.
-const ROUND: usize = 2 * MAX_REQUESTS;
+/// Requests looked at in one round; a round commits at most one batch. As many as may wait: who sends many, which go one
+/// by one, holds up nobody else.
+const ROUND: usize = QUEUE;
 /// Without anything to do for so long, the task ends.
 const IDLE: Duration = Duration::from_secs(60);
 /// History rows read at once; further behind than `MAX_BEHIND`, all seats are read anew.
@@ -120,15 +121,17 @@ impl Writer {
             return fail(waiting, &error);
         }
         let Some(mirror) = &mut self.mirror else { return };
-        let Plan { batch, rest } = plan(std::mem::take(&mut self.waiting), mirror);
+        let Plan { batch, rest, later } = plan(std::mem::take(&mut self.waiting), mirror);
         if batch.is_empty() {
             if let Err(error) = self.catch_up().await {
                 self.mirror = None;
+                fail(later, &error);
                 return fail(rest, &error);
             }
         } else {
             self.write(batch).await;
         }
+        self.waiting.extend(later);
         // The picture is newer than every ask by now: what cannot be had by it cannot be had.
         for mut ask in rest {
             match self.mirror.as_ref().map_or(Ok(()), |mirror| plan::choose(&mut ask, mirror)) {
@@ -296,6 +299,13 @@ impl Writer {
                     self.waiting.push(ask);
                     continue;
                 }
+                // Not a refusal: there may be seats, others were faster each time.
+                Verdict::SeatsTaken(_) if ask.best.is_some() => {
+                    let source = "other nodes were faster each time".into();
+                    let error = Error::Unavailable { what: "the choice of the best seats", source, retry: false };
+                    let _ = ask.reply.send(Err(error));
+                    continue;
+                }
                 other => match refusal_of(other, &ask, self.terms) {
                     Some(refusal) => Outcome::Refused(refusal),
                     None => Outcome::KeyKnown,
@@ -325,8 +335,10 @@ impl Writer {
             }
             Err(still) => {
                 tracing::warn!(event = %self.event, error = %chain(&still), "it is looked after later");
+                // Whoever has a key will ask for the hold by it; the others can never know that it is theirs.
                 let room = MAX_LOST.saturating_sub(self.lost.len());
-                self.lost.extend(batch.iter().take(room).map(|ask| (ask.order.id, ask.order.owner.clone())));
+                let nameless = batch.iter().filter(|ask| ask.order.keys.is_empty()).take(room);
+                self.lost.extend(nameless.map(|ask| (ask.order.id, ask.order.owner.clone())));
                 fail(batch, error);
             }
         }
@@ -357,7 +369,10 @@ impl Writer {
             let ids: Vec<(HoldId, &Owner)> = some.iter().map(|(id, owner)| (*id, owner)).collect();
             for (id, ..) in self.settle_once(&ids).await? {
                 let owner = some.iter().find(|(lost, _)| *lost == id).map(|(_, owner)| owner.clone());
-                release_hold::release_in(&self.pool, &self.event, id, &Vec::from_iter(owner)).await?;
+                match release_hold::release_in(&self.pool, &self.event, id, &Vec::from_iter(owner)).await {
+                    Ok(()) | Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             self.lost.drain(..some.len());
         }
@@ -376,7 +391,6 @@ fn refusal_of(verdict: Verdict, ask: &Ask, terms: Terms) -> Option<Refusal> {
     let wanted = u32::try_from(ask.order.places()).unwrap_or(u32::MAX);
     Some(match verdict {
         Verdict::Won | Verdict::KeyKnown => return None,
-        Verdict::SeatsTaken(_) if ask.best.is_some() => Refusal::NotEnough { area: None, wanted, available: None },
         Verdict::SeatsTaken(seats) => plan::taken(&ask.facts, &seats),
         Verdict::NotEnough { area, available } => {
             let of_area = ask.order.areas.iter().find(|asked| asked.area == area.as_str());

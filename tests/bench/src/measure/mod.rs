@@ -6,14 +6,17 @@ use crate::Effort;
 use crate::row::Row;
 
 mod admit_tick;
+mod best_available;
 mod far_poll_calls;
 mod flushall;
 mod gateway_memory;
+mod holds;
 mod join;
 mod line_memory;
 mod live_map;
 mod pass;
 mod poll;
+mod writers;
 
 /// A measurement.
 pub(crate) struct Measurement {
@@ -38,5 +41,8 @@ pub(crate) const ALL: &[Measurement] = &[
     Measurement { name: "admit", what: "the tick with a million waiting", long: false, run: admit_tick::measure },
     Measurement { name: "gateway-memory", what: "gateway memory of a sale with a million waiting", long: false, run: gateway_memory::measure },
     Measurement { name: "live-map", what: "ten thousand viewers of one map while a thousand seats a second change", long: false, run: live_map::measure },
+    Measurement { name: "holds", what: "holds over HTTP, beside pgbench with a single-row statement", long: false, run: holds::measure },
+    Measurement { name: "best-available", what: "the best seats of a hall of which half is sold", long: false, run: best_available::measure },
+    Measurement { name: "writers", what: "four ways of holding a seat on one box", long: false, run: writers::measure },
     Measurement { name: "flushall", what: "a million waiting lose their Redis and go on asking", long: true, run: flushall::measure },
 ];

@@ -16,6 +16,7 @@ mod lapsed;
 mod late;
 mod live;
 mod money;
+mod operators;
 mod outage;
 mod outbox;
 mod passes;

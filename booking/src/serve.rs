@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::deliver_announcements::deliver_announcements;
 use crate::config;
+use crate::passes::chain;
 use crate::services::Services;
 use crate::{http, jobs};
 
@@ -43,7 +45,8 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
         Role::Serve => Some(listen(&services.config.listen).await?),
         Role::Work => None,
     };
-    if role == Role::Work || services.config.jobs.run {
+    let runs_jobs = role == Role::Work || services.config.jobs.run;
+    if runs_jobs {
         jobs::start(&services, &tracker, &stop);
     }
     tracker.spawn(keep_up(metrics.clone(), services.clone(), stop.clone()));
@@ -67,6 +70,10 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
         tracker.wait().await;
         services.tasks.close();
         services.tasks.wait().await;
+        // What the last payments announced.
+        if runs_jobs && let Err(error) = deliver_announcements(&services.background()).await {
+            tracing::warn!(error = %chain(&error), "announcements are left to other nodes");
+        }
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some requests or payments did not end in time");

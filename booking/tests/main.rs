@@ -23,5 +23,6 @@ mod passes;
 mod problems;
 mod refunds;
 mod shop;
+mod steps;
 mod stripe;
 mod support;

@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::deliver_announcements::deliver_announcements;
+use crate::passes::chain;
 use crate::patience::Patient;
 use crate::services::Services;
 use crate::{feed, http, jobs};
@@ -40,7 +42,8 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
         Role::Serve => Some(listen(&services.config.listen).await?),
         Role::Work => None,
     };
-    if role == Role::Work || services.config.jobs.run {
+    let runs_jobs = role == Role::Work || services.config.jobs.run;
+    if runs_jobs {
         jobs::start(&services, &tracker, &stop);
     }
     feed::start_bell(&services, &tracker, &stop)?;
@@ -66,6 +69,10 @@ pub async fn run(services: Services, role: Role) -> anyhow::Result<()> {
         tracker.wait().await;
         services.tasks.close();
         services.tasks.wait().await;
+        // What the last payments announced.
+        if runs_jobs && let Err(error) = deliver_announcements(&services.background()).await {
+            tracing::warn!(error = %chain(&error), "announcements are left to other nodes");
+        }
     };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some requests or payments did not end in time");

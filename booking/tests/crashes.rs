@@ -160,12 +160,9 @@ async fn one_fan(node: &Node, point: &str, run: &str, seat: &str) {
             let _ = fan.try_post_at(&node.url, &format!("{run} lost"), &confirm, &payment("tok_ok")).await;
             node.reaches(&fan, &booking, &[("held", "failed")]).await;
             if point == "voided" {
-                let released = app.client.delete(format!(
-                    "{}/v1/events/{GUARDED}/holds/{}",
-                    node.url,
-                    hold["hold"].as_str().unwrap()
-                ));
-                released.header("authorization", fan.authorization().unwrap()).send().await.unwrap();
+                // By another node: this one may be dead at the moment.
+                let hold = format!("/v1/events/{GUARDED}/holds/{}", hold["hold"].as_str().unwrap());
+                fan.delete(&hold).await.expect(204);
             }
             arrive_late(&app, &booking, false).await;
             let due = "update payment set check_at = clock_timestamp() where booking_id = $1::uuid";

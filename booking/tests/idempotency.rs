@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Answer, CLUB, Fan, GUARDED, OPEN, TestApp, path_of, payment};
+use crate::support::{Answer, CLUB, Fan, GUARDED, OPEN, Options, TestApp, path_of, payment};
 
 /// Repeats a request until nobody says that it still runs.
 async fn insist(fan: &Fan<'_>, key: &str, path: &str, body: &serde_json::Value) -> Answer {
@@ -129,5 +129,53 @@ async fn refusals_are_answers_too() {
         fan.post_once(&key, &path, &body).await.problem(400, "invalid");
     }
     fan.post_once(&"x".repeat(255), &path, &body).await.problem(409, "seats-taken");
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_confirmations_by_one_key_are_one() {
+    let app = TestApp::start().await;
+    let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
+    let booking = buyer.book(&hold).await.expect(201);
+    let (path, body) = (format!("{}/confirm", path_of(&booking)), payment("tok_ok"));
+    let answers = join_all((0..100).map(|_| insist(&buyer, "key", &path, &body))).await;
+    for answer in &answers {
+        assert_eq!((answer.status.as_u16(), &answer.text), (200, &answers[0].text));
+    }
+    assert_eq!(app.ledger().await.len(), 1);
+    buyer.post_once("key", &path, &payment("tok_declined")).await.problem(422, "idempotency-mismatch");
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_no_answer_to_keep() {
+    let set = vec!["database.max_connections=2", "database.acquire_timeout_ms=200"];
+    let app = TestApp::with(Options { set, ..Options::default() }).await;
+    let fan = app.fan();
+    let (path, body) = (format!("/v1/events/{GUARDED}/holds"), json!({ "seats": ["stalls-C-1"] }));
+    // Known before the connections are gone.
+    fan.get(&format!("/v1/events/{GUARDED}")).await.expect(200);
+    let taken = (app.db().acquire().await.unwrap(), app.db().acquire().await.unwrap());
+    fan.post_once("key", &path, &body).await.problem(503, "unavailable");
+    drop(taken);
+    let answer = fan.post_once("key", &path, &body).await;
+    answer.expect(201);
+    assert_eq!(answer.header("idempotency-replayed"), None, "it was done now");
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_kept_for_thirty_days() {
+    let app = TestApp::start().await;
+    let fan = app.fan();
+    let path = format!("/v1/events/{GUARDED}/holds");
+    for (key, seat, age) in [("young", "stalls-C-1", "29 days"), ("old", "stalls-C-2", "31 days")] {
+        fan.post_once(key, &path, &json!({ "seats": [seat] })).await.expect(201);
+        let aged = "update idempotency set created_at = created_at - $1::text::interval where key = $2";
+        sqlx::query(aged).bind(age).bind(key).execute(app.db()).await.unwrap();
+    }
+    assert_eq!(booking::storage::idempotency::forget(app.db(), 30, 100).await.unwrap(), 1);
+    let left: Vec<String> = sqlx::query_scalar("select key from idempotency").fetch_all(app.db()).await.unwrap();
+    assert_eq!(left, ["young"]);
     app.check().await;
 }

@@ -17,7 +17,9 @@ async fn given_up<'a>(app: &'a TestApp, faults: &Faults, seat: &str, accept_equa
     faults.lose_authorisations.store(true, Ordering::SeqCst);
     let mut body = payment("tok_ok");
     body["accept_equal"] = json!(accept_equal);
-    buyer.post(&format!("{}/confirm", path_of(&booking)), body).await.expect(202);
+    // On a busy machine the deadline is over before the answer.
+    let told = buyer.post(&format!("{}/confirm", path_of(&booking)), body).await;
+    assert!([202, 402].contains(&told.status.as_u16()), "{}", told.text);
     settled(&buyer, &booking, "held", "failed").await;
     faults.lose_authorisations.store(false, Ordering::SeqCst);
     (booking, buyer)

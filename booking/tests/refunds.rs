@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 
 use booking::app::cancel_event::{cancel_batch, cancel_event};
 use booking::app::refund_booking::{RefundRequest, refund_booking};
+use booking::app::settle_payment::reconcile;
 use booking::error::{Error, Refusal};
+use booking::storage::payments;
 use booking::storage::refunds::Decided;
 use serde_json::{Value, json};
 
 use crate::money::{booked, faulty, settled, taken};
-use crate::support::{CLUB, Fan, OPEN, TestApp, path_of, until};
+use crate::support::{CLUB, Fan, OPEN, Options, TestApp, path_of, until};
 
 /// Tells the event's policy to new bookings of this test's database, before the first request.
 async fn policy(app: &TestApp, tiers: Value) {
@@ -107,6 +109,25 @@ async fn many_refunds_at_once_never_exceed_the_capture() {
     buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
     settled(&buyer, &booking, "refunded", "refunded").await;
     assert_eq!(taken(&app).await, 0);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_refunds_that_many_look_after_go_back_each_once() {
+    let app = TestApp::with(Options { jobs: false, ..Options::default() }).await;
+    let (booking, _) = paid(&app, "stalls-C-1").await;
+    for n in 0..6 {
+        refund_booking(&app.services, request(&booking, 500 + n, &format!("request {n}"))).await.unwrap();
+    }
+    let reference = format!("{}/1", booking["booking"].as_str().unwrap());
+    for _ in 0..4 {
+        let payment = payments::of_callback(app.db(), "sandbox", Some(&reference), None).await.unwrap().unwrap();
+        let looks = (0..10).map(|_| reconcile(&app.services, &payment));
+        for look in futures_util::future::join_all(looks).await {
+            look.unwrap();
+        }
+    }
+    assert_eq!(taken(&app).await, 4350 - 6 * 500 - 15);
     app.check().await;
 }
 

@@ -12,12 +12,12 @@ use booking_domain::{BookingId, BookingState, HoldState, Owner, PaymentState, Se
 use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
 
-use super::once::{self, Done, Entry, Once, SavedAnswer};
+use super::once::{self, Done, Entry, Once};
 use super::payment_outcome::{self, Settled, conclude};
 use super::payment_steps;
+use super::provider_outage;
 use super::settle_payment::{Asked, settle};
 use super::views::{self, BookingView};
-use crate::config::Checkout;
 use crate::crash;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
@@ -28,7 +28,7 @@ use crate::storage::history::{self, Change, Op};
 use crate::storage::idempotency::Known;
 use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
 use crate::storage::tx::{in_snapshot, in_tx};
-use crate::storage::{bookings, cancellations, holds, idempotency, late, limits, locks, seats};
+use crate::storage::{bookings, cancellations, holds, idempotency, limits, locks, seats};
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
@@ -60,7 +60,7 @@ pub async fn confirm_booking(
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
     if services.provider_breaker.is_open(Instant::now()) {
-        return wait_for_provider(services, &request, repeat).await;
+        return provider_outage::wait(services, &request, repeat).await;
     }
     let attempt = Arc::new(OnceLock::new());
     let all = begin_and_pay(services.clone(), request.clone(), repeat, Arc::clone(&attempt));
@@ -84,74 +84,6 @@ async fn another_pays(services: &Services, request: &ConfirmRequest) -> Result<D
     let view = view.filter(|view| request.owners.contains(&view.row.owner));
     let settled = |view: &BookingView| matches!(view.state(), BookingState::Confirmed | BookingState::PaymentPending);
     view.filter(settled).map(Done::Fresh).ok_or_else(|| Refusal::InFlight.into())
-}
-
-/// What a confirmation finds while the provider is down.
-enum Found {
-    Replayed(SavedAnswer),
-    Paying(PaymentKey),
-    Settled(Box<BookingView>),
-    Waiting,
-}
-
-/// The provider is down: nothing is begun, and the hold is prolonged within its cap, so that the buyer can wait. What
-/// is settled already is told all the same.
-async fn wait_for_provider(
-    services: &Services,
-    request: &ConfirmRequest,
-    repeat: Option<Once<BookingView>>,
-) -> Result<Done<BookingView>, Error> {
-    let (shared, patience, once) = (Arc::new(request.clone()), services.config.checkout.clone(), repeat.clone());
-    let found = in_tx(&services.db, move |conn| {
-        let (request, patience, once) = (Arc::clone(&shared), patience.clone(), once.clone());
-        Box::pin(async move {
-            if let Some(once) = once {
-                match once::enter(conn, &once.claim).await? {
-                    Entry::Go => {}
-                    Entry::Replayed(answer) => return Ok(Found::Replayed(answer)),
-                    Entry::Paying(payment) => return Ok(Found::Paying(payment)),
-                    // Requests for holds have their own way; no other request has such a key.
-                    Entry::Held(_) => return Err(Refusal::KeyReused.into()),
-                }
-            }
-            prolong(conn, &request, &patience).await
-        })
-    })
-    .await?;
-    match found {
-        Found::Replayed(answer) => Ok(Done::Replayed(answer)),
-        Found::Paying(key) => answer_of(services, request, &key, repeat).await,
-        Found::Settled(view) => match view.state() {
-            BookingState::Confirmed | BookingState::PaymentPending => Ok(Done::Fresh(*view)),
-            BookingState::Expired => Err(Refusal::HoldExpired { state: HoldState::Expired }.into()),
-            state => Err(Refusal::Conflict { detail: format!("the booking is {state}"), state: state.name() }.into()),
-        },
-        Found::Waiting => {
-            let source = "it has not answered for a while".into();
-            Err(Error::Unavailable { what: "the payment provider", source, retry: false })
-        }
-    }
-}
-
-async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, patience: &Checkout) -> Result<Found, Error> {
-    let event = &request.event.event.id;
-    let found = bookings::find(conn, event, request.booking).await?;
-    let found = found.filter(|row| request.owners.contains(&row.owner));
-    let found = found.ok_or(Refusal::NotFound { what: "booking" })?;
-    let hold = holds::lock(conn, event, found.hold).await?;
-    let view = views::read_booking(conn, &request.event, request.booking).await?;
-    let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
-    if view.state() != BookingState::Held {
-        return Ok(Found::Settled(Box::new(view)));
-    }
-    if let Some(hold) = hold.filter(|hold| hold.current().state == HoldState::Active) {
-        let longer = hold.hold.prolonged(hold.now, hold.created_at, patience.retry_s, patience.hold_cap_s);
-        if longer.expires_at != hold.hold.expires_at {
-            late::prolong(conn, event, hold.id, longer.expires_at).await?;
-            late::prolong_places(conn, event, hold.id, longer.expires_at).await?;
-        }
-    }
-    Ok(Found::Waiting)
 }
 
 /// The whole of a confirmation; says by `attempt` when its payment has begun.
@@ -222,7 +154,7 @@ async fn told_now(services: &Services, request: &ConfirmRequest, key: &PaymentKe
 
 /// The answer to a repeated request whose first answer was not kept: what became of its payment. It is kept
 /// now, so that all further repetitions get the same.
-async fn answer_of(
+pub(super) async fn answer_of(
     services: &Services,
     request: &ConfirmRequest,
     key: &PaymentKey,

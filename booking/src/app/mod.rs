@@ -15,6 +15,7 @@ pub mod once;
 mod payment_calls;
 pub mod payment_outcome;
 mod payment_steps;
+mod provider_outage;
 pub mod receive_callback;
 pub mod refund_booking;
 pub mod release_hold;

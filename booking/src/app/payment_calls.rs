@@ -92,7 +92,7 @@ async fn pay_refund(
         refunds::first_due(&mut conn, &payment.key).await?
     };
     let Some(refund) = refund else { return Ok(None) };
-    let now = if known.refunded >= payment.refunded + refund.amount {
+    let now = if known.refunded >= refund.before + refund.amount {
         known.clone()
     } else {
         let amount = Money::new(refund.amount, payment.amount.currency());
@@ -100,7 +100,7 @@ async fn pay_refund(
         let answer = services.provider.refund(&known.id, amount, &key).await;
         crash::point("paid_back");
         match answer {
-            Ok(now) if now.refunded >= payment.refunded + refund.amount => now,
+            Ok(now) if now.refunded >= refund.before + refund.amount => now,
             // Accepted and still on its way.
             Ok(_) => return Ok(None),
             Err(error) => return answered(services, payment, Act::PayBack, Err(error)).await,

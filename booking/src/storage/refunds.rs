@@ -12,6 +12,8 @@ pub struct Refund {
     pub number: i32,
     /// Minor units of the payment's currency.
     pub amount: i64,
+    /// What has gone back of the payment before it, as of the same moment.
+    pub before: i64,
 }
 
 impl Refund {
@@ -93,15 +95,18 @@ pub async fn decide(conn: &mut PgConnection, payment: &PaymentRow, new: NewRefun
     Ok(Decided::New)
 }
 
-/// The first refund of a payment that has not gone back.
+/// The first refund of a payment that has not gone back, with what went back before it: by one statement, or a refund
+/// that is noted in between would make the next one look paid.
 ///
 /// # Errors
 /// When the database cannot be had.
 pub async fn first_due(conn: &mut PgConnection, key: &PaymentKey) -> Result<Option<Refund>, Error> {
     let row = sqlx::query_as!(
         Refund,
-        "select refund as number, amount from refund
-         where event_id = $1 and booking_id = $2 and attempt = $3 and state = 'due' order by refund limit 1",
+        "select r.refund as number, r.amount, p.refunded as before
+         from refund r join payment p using (event_id, booking_id, attempt)
+         where r.event_id = $1 and r.booking_id = $2 and r.attempt = $3 and r.state = 'due'
+         order by r.refund limit 1",
         key.event.as_str(),
         key.booking.get(),
         key.attempt

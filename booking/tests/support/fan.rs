@@ -64,11 +64,6 @@ impl<'a> Fan<'a> {
         Self { node: Some(node.to_owned()), ..self }
     }
 
-    /// What it sends as `Authorization`.
-    pub(crate) fn authorization(&self) -> Option<&str> {
-        self.authorization.as_deref()
-    }
-
     /// Like [`Fan::post_once`] to another node; none when it does not answer.
     pub(crate) async fn try_post_at(&self, url: &str, key: &str, path: &str, body: &Value) -> Option<Answer> {
         let request = self.app.client.post(format!("{url}{path}")).header("idempotency-key", key).json(body);

@@ -1,0 +1,84 @@
+//! What a confirmation does while the provider does not answer.
+
+use std::sync::Arc;
+
+use booking_domain::{BookingState, HoldState};
+use sqlx::PgConnection;
+
+use super::confirm_booking::{ConfirmRequest, answer_of};
+use super::once::{self, Done, Entry, Once, SavedAnswer};
+use super::views::{self, BookingView};
+use crate::config::Checkout;
+use crate::error::{Error, Refusal};
+use crate::services::Services;
+use crate::storage::payments::PaymentKey;
+use crate::storage::tx::in_tx;
+use crate::storage::{bookings, holds, late};
+
+/// What a confirmation finds while the provider is down.
+enum Found {
+    Replayed(SavedAnswer),
+    Paying(PaymentKey),
+    Settled(Box<BookingView>),
+    Waiting,
+}
+
+/// The provider is down: nothing is begun, and the hold is prolonged within its cap, so that the buyer can wait. What
+/// is settled already is told all the same.
+pub(super) async fn wait(
+    services: &Services,
+    request: &ConfirmRequest,
+    repeat: Option<Once<BookingView>>,
+) -> Result<Done<BookingView>, Error> {
+    let (shared, patience, once) = (Arc::new(request.clone()), services.config.checkout.clone(), repeat.clone());
+    let found = in_tx(&services.db, move |conn| {
+        let (request, patience, once) = (Arc::clone(&shared), patience.clone(), once.clone());
+        Box::pin(async move {
+            if let Some(once) = once {
+                match once::enter(conn, &once.claim).await? {
+                    Entry::Go => {}
+                    Entry::Replayed(answer) => return Ok(Found::Replayed(answer)),
+                    Entry::Paying(payment) => return Ok(Found::Paying(payment)),
+                    // Requests for holds have their own way; no other request has such a key.
+                    Entry::Held(_) => return Err(Refusal::KeyReused.into()),
+                }
+            }
+            prolong(conn, &request, &patience).await
+        })
+    })
+    .await?;
+    match found {
+        Found::Replayed(answer) => Ok(Done::Replayed(answer)),
+        Found::Paying(key) => answer_of(services, request, &key, repeat).await,
+        Found::Settled(view) => match view.state() {
+            BookingState::Confirmed | BookingState::PaymentPending => Ok(Done::Fresh(*view)),
+            BookingState::Expired => Err(Refusal::HoldExpired { state: HoldState::Expired }.into()),
+            state => Err(Refusal::Conflict { detail: format!("the booking is {state}"), state: state.name() }.into()),
+        },
+        Found::Waiting => {
+            let source = "it has not answered for a while".into();
+            Err(Error::Unavailable { what: "the payment provider", source, retry: false })
+        }
+    }
+}
+
+async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, patience: &Checkout) -> Result<Found, Error> {
+    let event = &request.event.event.id;
+    let found = bookings::find(conn, event, request.booking).await?;
+    let found = found.filter(|row| request.owners.contains(&row.owner));
+    let found = found.ok_or(Refusal::NotFound { what: "booking" })?;
+    let hold = holds::lock(conn, event, found.hold).await?;
+    let view = views::read_booking(conn, &request.event, request.booking).await?;
+    let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
+    if view.state() != BookingState::Held {
+        return Ok(Found::Settled(Box::new(view)));
+    }
+    if let Some(hold) = hold.filter(|hold| hold.current().state == HoldState::Active) {
+        let longer = hold.hold.prolonged(hold.now, hold.created_at, patience.retry_s, patience.hold_cap_s);
+        if longer.expires_at != hold.hold.expires_at {
+            late::prolong(conn, event, hold.id, longer.expires_at).await?;
+            late::prolong_places(conn, event, hold.id, longer.expires_at).await?;
+        }
+    }
+    Ok(Found::Waiting)
+}

@@ -18,11 +18,11 @@ use crate::events::EventFacts;
 use crate::services::Services;
 use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, AreaChange, Change, Op};
+use crate::storage::late::LockedSeat;
 use crate::storage::locks::{self, Locked};
 use crate::storage::payments::{self, Step};
-use crate::storage::seats::LockedSeat;
 use crate::storage::tx::in_tx;
-use crate::storage::{bookings, cancellations, holds, late, limits, seats};
+use crate::storage::{bookings, cancellations, holds, late};
 
 /// How often seats are chosen anew when others are faster.
 const CHOICES: usize = 3;
@@ -55,7 +55,7 @@ async fn rescue_in(
     let key = &asked.key;
     let found = bookings::find(conn, &key.event, key.booking).await?;
     let owner = found.ok_or_else(|| Error::defect(format!("the booking of {} is lost", key.reference())))?.owner;
-    let have = limits::lock_and_count(conn, &key.event, &owner).await?;
+    let have = late::lock_and_count(conn, &key.event, &owner).await?;
     let locked = locks::payment_with_booking(conn, key).await?;
     if next(&asked.facts(locked.booking.state, &locked.payment)) != Act::Rescue {
         return Ok(false);
@@ -137,7 +137,7 @@ async fn find_seats(
     for _ in 0..CHOICES {
         let mut numbers: Vec<i32> = wanted.iter().map(|(_, new)| *new).collect();
         numbers.sort_unstable();
-        let rows = seats::lock(conn, event, &numbers).await?;
+        let rows = late::lock_seats(conn, event, &numbers).await?;
         let gone: Vec<i32> = rows.iter().filter(|row| !can_be_had(row, hold)).map(|row| row.seat_no).collect();
         if gone.is_empty() {
             let pairs: Vec<(i32, i32)> = wanted.iter().copied().filter(|(old, new)| old != new).collect();
@@ -181,7 +181,7 @@ async fn equal_seats(
     wanted: &[(i32, i32)],
     gone: &[i32],
 ) -> Result<Option<Vec<(i32, i32)>>, Error> {
-    let mut free = seats::free(conn, &facts.event.id).await?;
+    let mut free = late::free_seats(conn, &facts.event.id).await?;
     free.retain(|seat_no| !wanted.iter().any(|(old, new)| old == seat_no || new == seat_no));
     let mut equal = Vec::with_capacity(wanted.len());
     for (old, new) in wanted {

@@ -78,4 +78,4 @@ local function admit(keys, args)
   return { called, silent, #unclaimed, #over, redis.call('ZCARD', k.line) }
 end
 
-redis.register_function('usher_v1_admit', admit)
+redis.register_function('USHER_admit', admit)

@@ -21,4 +21,4 @@ local function claim(keys, args)
   return standing(k, visitor)
 end
 
-redis.register_function('usher_v1_claim', claim)
+redis.register_function('USHER_claim', claim)

@@ -41,11 +41,8 @@ local function configure(keys, args)
   end
   local rate_milli = tonumber(args[8])
   if s and rate_milli > s.rate_milli then
-    -- Raised again before all have asked: the slowest pace still counts.
-    local f = redis.call('HMGET', k.state, 'rose_us', 'rose_from_milli')
-    local rising = f[1] and now_us - tonumber(f[1]) < SLOWEST_MS * 1000
-    local from = rising and math.min(tonumber(f[2]), s.rate_milli) or s.rate_milli
-    redis.call('HSET', k.state, 'rose_us', whole(now_us), 'rose_from_milli', whole(from))
+    local raises = redis.call('HGET', k.state, 'raises') or ''
+    redis.call('HSET', k.state, 'raises', with_raise(raises, s.rate_milli, now_us))
   end
   if args[14] and args[14] ~= '' then
     redis.call('HSET', k.state, 'file_digest', args[14])
@@ -57,4 +54,4 @@ local function configure(keys, args)
   return { 'ok', version }
 end
 
-redis.register_function('usher_v1_configure', configure)
+redis.register_function('USHER_configure', configure)

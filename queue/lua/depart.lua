@@ -25,4 +25,4 @@ local function depart(keys, args)
   return before
 end
 
-redis.register_function('usher_v1_depart', depart)
+redis.register_function('USHER_depart', depart)

@@ -35,4 +35,4 @@ local function govern(keys, args)
   return { 'ok', s.governed_seq }
 end
 
-redis.register_function('usher_v1_govern', govern)
+redis.register_function('USHER_govern', govern)

@@ -11,4 +11,4 @@ local function heard(keys, args)
   return { 'ok' }
 end
 
-redis.register_function('usher_v1_heard', heard)
+redis.register_function('USHER_heard', heard)

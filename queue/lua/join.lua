@@ -49,4 +49,4 @@ local function join(keys, args)
   return replies
 end
 
-redis.register_function('usher_v1_join', join)
+redis.register_function('USHER_join', join)

@@ -1,4 +1,4 @@
-#!lua name=usher_v1
+#!lua name=USHER
 -- The line of a sale, as Redis Functions. One operation per file; this file holds what they share.
 --
 -- KEYS, the same thirteen for every function, all under one hash tag:
@@ -30,9 +30,9 @@ local MAX_DT_US = 1000000
 -- Somebody near the front who was not seen for this long is set aside until seen again.
 local PRESENCE_MS = 10000
 -- Most visitors that one tick may call, set aside, or expire.
-local CALL_MAX = 1000
-local AWAY_MAX = 1000
-local EXPIRE_MAX = 1000
+local CALL_MAX = 500
+local AWAY_MAX = 500
+local EXPIRE_MAX = 500
 -- Visitors who will be called within this time, at the full rate, are within the horizon: their polls are presence.
 local HORIZON_S = 90
 -- A horizon must have stood for this long before silence below it counts: whoever it covers was told to ask within it.
@@ -179,14 +179,40 @@ end
 
 -- Below how many ranks silence may count. A raised rate widens the horizon at once, but whoever it newly covers was told
 -- under the old rate to ask within a thirtieth of the wait: position * 2 / rate, and 15 percent. So it widens here at the
--- pace of those intervals, until the longest of them is over.
-local function asked_reach(rate_milli, rose_us, rose_from_milli, now_us)
-  local since_ms = math.floor((now_us - rose_us) / 1000)
-  if rose_us == 0 or since_ms < 0 or since_ms >= SLOWEST_MS then
-    return reach(rate_milli)
+-- pace of those intervals, until the longest of them is over. Raises: "when from" of each that is not over, the time in
+-- us and the rate that was raised.
+local function asked_reach(rate_milli, raises, now_us)
+  local ranks = reach(rate_milli)
+  for rose_us, from_milli in string.gmatch(raises, '(%d+) (%d+)') do
+    local since_ms, from = math.floor((now_us - tonumber(rose_us)) / 1000), tonumber(from_milli)
+    if since_ms >= 0 and since_ms < SLOWEST_MS then
+      local heard = math.floor(from * math.max(0, since_ms - 3000) / 2400000)
+      ranks = math.min(ranks, math.max(reach(from), heard))
+    end
   end
-  local heard = math.floor(rose_from_milli * math.max(0, since_ms - 3000) / 2400000)
-  return math.min(reach(rate_milli), math.max(reach(rose_from_milli), heard))
+  return ranks
+end
+
+-- The raises that are not over, with one more: at most RAISES_MAX, where the first two become one that is as slow as either.
+local RAISES_MAX = 8
+local function with_raise(raises, from_milli, now_us)
+  local kept = {}
+  for rose_us, from in string.gmatch(raises, '(%d+) (%d+)') do
+    local since_us = now_us - tonumber(rose_us)
+    if since_us >= 0 and since_us < SLOWEST_MS * 1000 then
+      kept[#kept + 1] = { tonumber(rose_us), tonumber(from) }
+    end
+  end
+  kept[#kept + 1] = { now_us, from_milli }
+  if #kept > RAISES_MAX then
+    local first = table.remove(kept, 1)
+    kept[1][2] = math.min(kept[1][2], first[2])
+  end
+  local parts = {}
+  for _, raise in ipairs(kept) do
+    parts[#parts + 1] = whole(raise[1]) .. ' ' .. whole(raise[2])
+  end
+  return table.concat(parts, ' ')
 end
 
 -- How many may be called now: bounded by the bucket, by the room and by CALL_MAX. A sale that the origin has stopped

@@ -6,7 +6,7 @@
 --   full     as many codes are live as may be
 --   final    the place has moved as often as a place may
 --   moved    another device holds the place;  called | inside | left | expired: the place cannot move;  absent: no such sale
--- Cost: O(log n); O(FORGET_MAX * log n) when as many codes are held as may be. A visitor has one live code.
+-- Cost: O(log n); O(FORGET_MAX * log n) when as many codes are held as may be. A visitor has one code, used or not.
 
 -- How long a code leads to a place.
 local CODE_LIFE_MS = 600000
@@ -67,7 +67,8 @@ local function offer(keys, args)
   if earlier then
     local known = offer_of(k, earlier, now_ms)
     local ahead_ms = known and known.until_ms - now_ms or 0
-    if ahead_ms > CODE_LIFE_MS / 2 and ahead_ms <= CODE_LIFE_MS and known.score == score and known.device == device then
+    if ahead_ms > CODE_LIFE_MS / 2 and ahead_ms <= CODE_LIFE_MS and known.score == score and known.device == device
+      and known.taker == NOBODY then
       return { 'offered', earlier, known.until_ms }
     end
     forget_code(k, earlier)
@@ -89,4 +90,4 @@ local function offer(keys, args)
   return { 'offered', code, until_ms }
 end
 
-redis.register_function('usher_v1_offer', offer)
+redis.register_function('USHER_offer', offer)

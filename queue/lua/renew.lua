@@ -30,4 +30,4 @@ local function renew(keys, args)
   return replies
 end
 
-redis.register_function('usher_v1_renew', renew)
+redis.register_function('USHER_renew', renew)

@@ -2,7 +2,7 @@
 -- ARGV: now, then visitor, score, device per visitor (what their place was signed with)
 -- Reply: one standing per visitor
 -- Cost: O(visitors * log n).
--- A visitor found in away, or nowhere at all (lost by Redis), is put back at its own score. One that waits behind the
+-- A visitor found in away, or nowhere at all (lost by Redis), is put back at its own score, the earlier one where a late answer made two. One that waits behind the
 -- score its place was signed with is moved there: its join was answered too late, and the gateway signed an earlier spot.
 -- A device that the place has moved on from is told so; it is no presence.
 local function seen(keys, args)
@@ -19,7 +19,7 @@ local function seen(keys, args)
       known = standing(k, visitor)
     end
     if known[1] == 'away' then
-      score = known[2]
+      score = math.min(score, known[2])
       redis.call('ZREM', k.away, visitor)
     end
     local late = known[1] == 'waiting' and known[2] > score
@@ -39,4 +39,4 @@ local function seen(keys, args)
   return replies
 end
 
-redis.register_function('usher_v1_seen', seen)
+redis.register_function('USHER_seen', seen)

@@ -19,22 +19,27 @@ end
 -- Silence counts below a horizon only once it has stood for ASK_US.
 local function ask(k, horizon_score, now_us)
   local f = redis.call('HMGET', k.state, 'asked_score', 'asking_score', 'asking_us')
-  local asked, asking, asking_us = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
-  if now_us >= asking_us and now_us - asking_us < ASK_US then
-    return
+  local known, asking, asking_us = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
+  local asked = known
+  local due = now_us < asking_us or now_us - asking_us >= ASK_US
+  if due then
+    if now_us >= asking_us then
+      asked = math.max(asked, asking)
+    end
+    asking, asking_us = horizon_score, now_us
   end
-  if now_us >= asking_us then
-    asked = math.max(asked, asking)
+  -- A horizon that came nearer, since the rate was lowered: whoever is beyond it is told to ask rarely from now on.
+  asked = math.min(asked, horizon_score)
+  if due or asked ~= known then
+    redis.call('HSET', k.state, 'asked_score', whole(asked), 'asking_score', whole(asking), 'asking_us', whole(asking_us))
   end
-  redis.call('HSET', k.state, 'asked_score', whole(asked), 'asking_score', whole(horizon_score),
-    'asking_us', whole(now_us))
 end
 
 local function snapshot(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local f = redis.call('HMGET', k.state, 'version', 'settings', 'last_score', 'joined', 'called', 'claimed',
     'departed', 'expired', 'rate_milli', 'gen', 'calm_until_us', 'whole_at_us', 'governed_milli', 'governed_seq',
-    'governed_us', 'governed_cause', 'governed_why', 'file_digest', 'rose_us', 'rose_from_milli')
+    'governed_us', 'governed_cause', 'governed_why', 'file_digest', 'raises')
   if not f[1] then
     return { 'absent' }
   end
@@ -71,7 +76,7 @@ local function snapshot(keys, args)
       return waiting > rank and tonumber(redis.call('ZRANGE', k.line, rank, rank, 'WITHSCORES')[2]) or beyond
     end
     horizon = score_at(reach(tonumber(f[9])), 0)
-    local asked = asked_reach(tonumber(f[9]), tonumber(f[19] or '0'), tonumber(f[20] or '0'), now_us)
+    local asked = asked_reach(tonumber(f[9]), f[19] or '', now_us)
     ask(k, score_at(asked, tonumber(f[3])), now_us)
     redis.call('SET', k.ranks, whole(now_us) .. ' ' .. whole(horizon) .. ' ' .. step .. ' ' .. head .. ' ' .. tail)
     forget(k.near, now_ms - 60 * PRESENCE_MS)
@@ -95,4 +100,4 @@ local function snapshot(keys, args)
   }
 end
 
-redis.register_function('usher_v1_snapshot', snapshot)
+redis.register_function('USHER_snapshot', snapshot)

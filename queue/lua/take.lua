@@ -16,17 +16,16 @@ local function take(keys, args)
   end
   local visitor, device = known.visitor, known.device + 1
   local holder = device_of(k, visitor)
-  if known.taker == taker and holder == device then
+  local state = standing(k, visitor)[1]
+  if known.taker == taker and holder == device and state ~= 'left' and state ~= 'expired' then
     return { 'taken', visitor, known.score, device }
   end
-  local state = standing(k, visitor)[1]
   if known.taker ~= NOBODY or holder > known.device or not (may_move(state) or state == 'called') then
     return { 'unknown', '', 0, 0 }
   end
   hand_over(k, visitor, device, now_us)
   redis.call('HSET', k.offers, code, visitor .. ' ' .. whole(known.score) .. ' ' .. whole(known.device) .. ' ' .. taker)
-  redis.call('HDEL', k.offers, visitor)
   return { 'taken', visitor, known.score, device }
 end
 
-redis.register_function('usher_v1_take', take)
+redis.register_function('USHER_take', take)

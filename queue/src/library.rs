@@ -1,14 +1,16 @@
 //! The function library: loading it, calling it, loading it again where it is missing.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use queue_token::SaleId;
 use redis::{Cmd, FromRedisValue};
+use sha2::{Digest, Sha256};
 
 use crate::connection::Connection;
 use crate::{LineError, keys};
 
-/// The library's source: what the functions share, then one file per operation.
+/// The library's source: what the functions share, then one file per operation. `USHER` stands for its name.
 const SOURCE: &str = concat!(
     include_str!("../lua/library.lua"),
     include_str!("../lua/configure.lua"),
@@ -89,8 +91,8 @@ impl Line {
         Ok(line)
     }
 
-    /// Loads the function library on every primary. Two versions of it coexist, since the name carries the version;
-    /// the same version replaces itself.
+    /// Loads the function library on every primary. Two versions of it coexist while gateways are replaced one by one, since
+    /// the names of library and functions carry a digest of the source; the same version replaces itself.
     ///
     /// # Errors
     /// When Redis does not answer or refuses the source.
@@ -107,7 +109,7 @@ impl Line {
         arguments: &[String],
     ) -> Result<T, LineError> {
         let mut command = redis::cmd("FCALL");
-        command.arg(format!("usher_v1_{attempt}")).arg(keys::KEY_COUNT);
+        command.arg(format!("{}_{attempt}", library().name)).arg(keys::KEY_COUNT);
         let keys = keys::of(sale);
         command.arg(&keys);
         for argument in arguments {
@@ -166,9 +168,25 @@ impl Line {
 /// What loading is called in errors.
 const LOAD: &str = "load the function library";
 
+/// The library as this build knows it.
+struct Library {
+    name: String,
+    source: String,
+}
+
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let digest = Sha256::digest(SOURCE);
+        let name = format!("usher_{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
+        let source = SOURCE.replace("USHER", &name);
+        Library { name, source }
+    })
+}
+
 fn loading() -> Cmd {
     let mut command = redis::cmd("FUNCTION");
-    command.arg("LOAD").arg("REPLACE").arg(SOURCE);
+    command.arg("LOAD").arg("REPLACE").arg(&library().source);
     command
 }
 

@@ -73,6 +73,7 @@ fn every_broken_promise_is_named() {
             Flaw::OverTooLate,
             Flaw::SweepsTheUnasked,
             Flaw::SweepsAfterARaise,
+            Flaw::SweepsAfterALowering,
             Flaw::CallsAtOnceAfterLoss,
             Flaw::ForgetsTheOrigin,
             Flaw::TakesStaleSays,

@@ -160,10 +160,10 @@ fn a_tick_is_quick_however_many_wait() {
             let began = Instant::now();
             let tick = line.admit(&sale, clock).await.expect("a tick");
             took.push(began.elapsed());
-            assert_eq!((tick.called, tick.set_aside), (1000, 0));
+            assert_eq!((tick.called, tick.set_aside), (500, 0));
         }
         took.sort();
-        println!("calling 1000 of 100,000 takes {:?} to {:?}, usually {:?}", took[0], took[8], took[4]);
+        println!("calling 500 of 100,000 takes {:?} to {:?}, usually {:?}", took[0], took[8], took[4]);
     });
 }
 

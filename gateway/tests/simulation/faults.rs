@@ -15,11 +15,7 @@ impl World {
         let at_us = server.now_us(self.now_us);
         let Some(snapshot) = server.model.snapshot(SNAPSHOT_AGE_MS, at_us) else { return false };
         let mut settings = snapshot.settings;
-        let before = settings.rate_per_min;
         set(&mut settings);
-        if settings.rate_per_min > before {
-            self.raised_us = Some(self.now_us);
-        }
         if settings.state == SaleState::Open {
             settings.opens_at = None;
         }

@@ -18,8 +18,6 @@ use crate::model::{Flaw, Model};
 /// Between two ticks, and two looks, of a gateway.
 const TICK_US: u64 = 300_000;
 const LOOK_US: u64 = 500_000;
-/// Longest interval that anybody is told.
-const LONGEST_POLL_US: u64 = 70 * S;
 /// Longest that a gateway waits for the line.
 const PATIENCE_US: u64 = 1_000_000;
 /// Peace may last so long until everybody who asks is in.
@@ -94,8 +92,6 @@ pub(crate) struct World {
     pub(crate) scores: Scores,
     /// When somebody last came back into the line ahead of others.
     pub(crate) cause_us: u64,
-    /// When the organiser last raised the rate: whoever was told to ask under the old one may still be on the way.
-    pub(crate) raised_us: Option<u64>,
     pub(crate) terms: Vec<Terms>,
     pub(crate) memory: Option<Server>,
     pub(crate) is_silent: bool,
@@ -137,7 +133,6 @@ impl World {
             main: 0,
             scores: Scores::default(),
             cause_us: 0,
-            raised_us: None,
             terms: vec![Terms::default()],
             memory: None,
             is_silent: false,
@@ -425,7 +420,6 @@ impl World {
                 })?;
             }
             let obeys = self.plan.is_gentle
-                && self.raised_us.is_none_or(|raised_us| self.now_us > raised_us + LONGEST_POLL_US)
                 && !matches!(self.plan.guests[number].habit, Habit::Ghost | Habit::Leaves { .. })
                 && fan.obeys(self.now_us, S);
             if let Some(place) = fan.place.filter(|_| obeys) {

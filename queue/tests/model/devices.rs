@@ -34,7 +34,7 @@ pub(crate) struct Holder {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Devices {
     pub(crate) offers: BTreeMap<Code, Offer>,
-    /// Each visitor's code that nobody has used.
+    /// Each visitor's code.
     pub(crate) open: BTreeMap<VisitorId, Code>,
     /// Only of visitors whose place ever moved.
     pub(crate) holders: BTreeMap<VisitorId, Holder>,
@@ -110,7 +110,10 @@ impl Model {
         if let Some(&earlier) = sale.devices.open.get(&shown.visitor) {
             if let Some(offer) = sale.devices.live(earlier, now_ms, flaw) {
                 let ahead_ms = offer.until_ms - now_ms.min(offer.until_ms);
-                if (CODE_LIFE_MS / 2 + 1..=CODE_LIFE_MS).contains(&ahead_ms) && offer.shown == shown {
+                if (CODE_LIFE_MS / 2 + 1..=CODE_LIFE_MS).contains(&ahead_ms)
+                    && offer.shown == shown
+                    && offer.taker.is_none()
+                {
                     return Offered::Code { code: earlier, until_ms: offer.until_ms };
                 }
             }
@@ -134,7 +137,8 @@ impl Model {
         let visitor = offer.shown.visitor;
         let device = Device::new(offer.shown.device.get() + 1).expect("the last device gets no code");
         let (place, holder) = (Taken::Place(Shown { device, ..offer.shown }), sale.devices.holder(visitor));
-        if offer.taker == Some(taker) && holder == device {
+        let is_over = matches!(sale.spots.get(&visitor), Some(Spot::Spent { .. }));
+        if offer.taker == Some(taker) && holder == device && !is_over {
             return place;
         }
         let is_open = match flaw {
@@ -146,7 +150,6 @@ impl Model {
         }
         sale.devices.hand_over(visitor, device, now_us);
         sale.devices.offers.insert(code, Offer { taker: Some(taker), ..offer });
-        sale.devices.open.remove(&visitor);
         place
     }
 

@@ -66,6 +66,8 @@ pub(crate) enum Flaw {
     HearsThoseWithoutSay,
     /// Silence counts in all of a horizon that a raised rate has just widened.
     SweepsAfterARaise,
+    /// Silence still counts beyond a horizon that a lowered rate has brought nearer.
+    SweepsAfterALowering,
     /// After a loss visitors are called before those at the front are back.
     CallsAtOnceAfterLoss,
     /// A device that its place has moved on from may still claim.
@@ -86,7 +88,7 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// Each of them.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::ExtraPermit,
         Self::RoundsUp,
         Self::NoBurstLimit,
@@ -111,6 +113,7 @@ impl Flaw {
         Self::SkipsARank,
         Self::SweepsTheUnasked,
         Self::SweepsAfterARaise,
+        Self::SweepsAfterALowering,
         Self::CallsAtOnceAfterLoss,
         Self::IgnoresTheOrigin,
         Self::CallsWhenStopped,

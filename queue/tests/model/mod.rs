@@ -31,11 +31,13 @@ use published::Published;
 /// Somebody near the front who was not seen for longer than this is set aside.
 pub(crate) const PRESENCE_MS: u64 = 10_000;
 /// Most visitors that one tick calls, sets aside, or expires, each.
-const TICK_MAX: usize = 1000;
+const TICK_MAX: usize = 500;
 /// A horizon must have stood for this long before silence below it counts.
 const ASK_US: u64 = 5_000_000;
 /// For so long after the rate was raised, those whom the wider horizon covers may not have asked yet.
 const SLOWEST_MS: u64 = 70_000;
+/// Most raises that are remembered.
+const RAISES_MAX: usize = 8;
 /// After a loss nobody is called for this long.
 const CALM_US: u64 = 5_000_000;
 /// And for this long every poll is presence.
@@ -90,8 +92,8 @@ struct Sale {
     settings: Settings,
     opens_at_us: u64,
     asked: Asked,
-    /// When the rate was raised last, and from what.
-    rose: Option<(u64, u64)>,
+    /// When the rate was raised, and from what; those that are not over.
+    raises: Vec<(u64, u64)>,
     /// When it was created, or brought back after a loss.
     generation: u64,
     /// When it was brought back after a loss, if it was.
@@ -178,8 +180,12 @@ impl Model {
         sale.version = version;
         let before_milli = sale.settings.rate_milli();
         if version > 1 && settings.rate_milli() > before_milli {
-            let rising = sale.rose.filter(|&(rose_us, _)| now_us < rose_us + SLOWEST_MS * 1000);
-            sale.rose = Some((now_us, rising.map_or(before_milli, |(_, from_milli)| from_milli.min(before_milli))));
+            sale.raises.retain(|&(rose_us, _)| rose_us <= now_us && now_us < rose_us + SLOWEST_MS * 1000);
+            sale.raises.push((now_us, before_milli));
+            if sale.raises.len() > RAISES_MAX {
+                let (_, from_milli) = sale.raises.remove(0);
+                sale.raises[0].1 = sale.raises[0].1.min(from_milli);
+            }
         }
         sale.settings = settings.clone();
         sale.opens_at_us = opens_at_us.unwrap_or(0);
@@ -224,7 +230,7 @@ impl Sale {
             settings,
             opens_at_us: 0,
             asked: Asked { below: 0, next: 0, since_us: now_us },
-            rose: None,
+            raises: Vec::new(),
             generation: now_us,
             lost_at_us,
             bucket,

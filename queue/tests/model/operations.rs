@@ -183,7 +183,7 @@ impl Sale {
 
     fn seen_one(&mut self, visitor: VisitorId, score: u64, now_us: u64, flaw: Option<Flaw>) -> Standing {
         let own = match self.spots.get(&visitor) {
-            Some(&Spot::Away { score }) => Some(score),
+            Some(&Spot::Away { score: kept }) => Some(kept.min(score)),
             // A join that was answered too late: the gateway signed an earlier spot.
             Some(&Spot::Waiting { score: later }) if later > score => Some(score),
             Some(_) => None,

@@ -37,7 +37,7 @@ impl Sale {
         if !self.published.as_ref().is_some_and(still_good) {
             let published = self.publish(now_us, flaw);
             let asked = self.asked_reach(now_us, flaw);
-            self.ask(self.line.keys().nth(asked).copied().unwrap_or(self.last_score), now_us);
+            self.ask(self.line.keys().nth(asked).copied().unwrap_or(self.last_score), now_us, flaw);
             self.published = Some(published);
             self.forget_what_is_old(now_us);
         }
@@ -82,23 +82,29 @@ impl Sale {
     /// Below how many ranks silence may count: a raised rate widens the horizon at once, this one at the pace at which
     /// those it newly covers were told to ask.
     fn asked_reach(&self, now_us: u64, flaw: Option<Flaw>) -> usize {
-        let Some((rose_us, from_milli)) = self.rose else { return self.reach() };
-        let Some(since_ms) = now_us.checked_sub(rose_us).map(|us| us / 1000) else { return self.reach() };
-        if since_ms >= SLOWEST_MS || flaw == Some(Flaw::SweepsAfterARaise) {
+        if flaw == Some(Flaw::SweepsAfterARaise) {
             return self.reach();
         }
-        let heard = usize::try_from(from_milli * since_ms.saturating_sub(3_000) / 2_400_000).expect("a small number");
-        self.reach().min(reach(from_milli).max(heard))
+        let not_over = self.raises.iter().filter_map(|&(rose_us, from_milli)| {
+            let since_ms = now_us.checked_sub(rose_us)? / 1000;
+            let heard =
+                usize::try_from(from_milli * since_ms.saturating_sub(3_000) / 2_400_000).expect("a small number");
+            (since_ms < SLOWEST_MS).then(|| reach(from_milli).max(heard))
+        });
+        not_over.min().map_or(self.reach(), |slowest| self.reach().min(slowest))
     }
 
     /// A horizon that has stood long enough is one below which everybody was asked.
-    fn ask(&mut self, horizon: u64, now_us: u64) {
+    fn ask(&mut self, horizon: u64, now_us: u64, flaw: Option<Flaw>) {
         let stepped_back = now_us < self.asked.since_us;
-        if !stepped_back && now_us - self.asked.since_us < ASK_US {
-            return;
+        if stepped_back || now_us - self.asked.since_us >= ASK_US {
+            let below = if stepped_back { self.asked.below } else { self.asked.below.max(self.asked.next) };
+            self.asked = Asked { below, next: horizon, since_us: now_us };
         }
-        let below = if stepped_back { self.asked.below } else { self.asked.below.max(self.asked.next) };
-        self.asked = Asked { below, next: horizon, since_us: now_us };
+        // Whoever is beyond a horizon that came nearer is told to ask rarely.
+        if flaw != Some(Flaw::SweepsAfterALowering) {
+            self.asked.below = self.asked.below.min(horizon);
+        }
     }
 
     /// Who gave a place or pass back in the last seconds, in order; bounded as the reply is.

@@ -9,28 +9,81 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
 use queue::configure::Expect;
-use queue::{Clock, LineError, Settings, SettingsError};
+use queue::{Clock, LineError};
 use queue_token::SaleId;
-use sha2::{Digest, Sha256};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::line::rooms::Rooms;
-use crate::line::view::parse_time_us;
 
+mod terms;
+
+use terms::{Terms, parse};
+
+/// Between two looks at the files; a file acts when two looks find it the same.
+const BETWEEN: Duration = Duration::from_millis(250);
 /// Longest file.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
 /// Most files.
 const FILES_MAX: usize = 1000;
+/// So many files act at the same time: one sale whose Redis is slow keeps few others waiting.
+const AT_ONCE: usize = 256;
 /// Another change may come in between; then the file is laid over what it left.
 const TRIES: usize = 3;
+/// A sale that Redis does not know may be one that it has lost. Another gateway that knows it brings it back within this
+/// time, with all that an organiser changed since the file acted.
+const OTHERS_BRING_BACK: Duration = Duration::from_secs(1);
+
+/// The service that reads the files and lets them act. Ready once it has done so for the first time.
+pub struct Reader {
+    /// The files.
+    pub files: Arc<FileSales>,
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+}
+
+#[async_trait]
+impl BackgroundService for Reader {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        tokio::select! {
+            () = self.files.sync(&self.rooms) => ready.notify_ready(),
+            _ = shutdown.changed() => return,
+        }
+        let mut times = interval(BETWEEN);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let reading = async {
+            loop {
+                times.tick().await;
+                self.files.sync(&self.rooms).await;
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
 
 /// The files and what became of them.
 #[derive(Debug, Default)]
 pub struct FileSales {
     dir: Option<PathBuf>,
-    files: Mutex<BTreeMap<String, File>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether there was a look at the directory yet.
+    looked: bool,
+    files: BTreeMap<String, File>,
 }
 
 /// What a change of a file shows in.
@@ -60,40 +113,48 @@ enum Stage {
     Faulty(String),
 }
 
-/// What a good file says.
-#[derive(Debug, Clone, PartialEq)]
-struct Terms {
-    sale: SaleId,
-    settings: Settings,
-    opens_at_us: Option<u64>,
-    digest: String,
-}
-
 impl FileSales {
     /// The files of a directory; none without one. Nothing is read yet.
     pub fn new(dir: Option<PathBuf>) -> Self {
-        Self { dir, files: Mutex::default() }
+        Self { dir, known: Mutex::default() }
     }
 
-    /// Looks at the files, reads those that have changed, and lets act what has not acted yet.
-    pub async fn sync(&self, rooms: &Rooms) {
-        for (name, terms) in self.look() {
-            if self.act(rooms, &terms).await {
-                let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-                // Unless the file has changed meanwhile.
-                if let Some(file) = files.get_mut(&name)
-                    && matches!(&file.stage, Stage::Read(read) if read.digest == terms.digest)
-                {
-                    file.stage = Stage::Done;
-                }
-            }
+    /// Looks at the files, reads those that have changed, and lets act what has not acted yet. One at a time.
+    pub async fn sync(self: &Arc<Self>, rooms: &Rooms) {
+        if self.dir.is_none() {
+            return;
         }
+        let files = self.clone();
+        // A disk may take any time.
+        let pending = match tokio::task::spawn_blocking(move || files.look()).await {
+            Ok(pending) => pending,
+            Err(error) => return tracing::error!(%error, "the look at the sales' files ended early"),
+        };
+        stream::iter(pending)
+            .for_each_concurrent(AT_ONCE, async |(name, terms)| {
+                if self.act(rooms, &terms).await {
+                    self.note_done(&name, &terms);
+                }
+            })
+            .await;
+    }
+
+    fn note_done(&self, name: &str, terms: &Terms) {
+        // Unless the file has changed meanwhile.
+        if let Some(file) = self.known().files.get_mut(name)
+            && matches!(&file.stage, Stage::Read(read) if read.digest == terms.digest)
+        {
+            file.stage = Stage::Done;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is wrong with the file of a sale.
     pub fn fault(&self, sale: &SaleId) -> Option<String> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        match &files.get(sale.as_str())?.stage {
+        match &self.known().files.get(sale.as_str())?.stage {
             Stage::Faulty(fault) => Some(fault.clone()),
             _ => None,
         }
@@ -101,53 +162,59 @@ impl FileSales {
 
     /// What is wrong with any file, by its name.
     pub fn faults(&self) -> Vec<(String, String)> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let faulty = files.iter().filter_map(|(name, file)| match &file.stage {
+        let known = self.known();
+        let faulty = known.files.iter().filter_map(|(name, file)| match &file.stage {
             Stage::Faulty(fault) => Some((format!("{name}.toml"), fault.clone())),
             _ => None,
         });
         faulty.collect()
     }
 
-    /// One look at the directory; answers what has yet to act.
+    /// One look at the directory; answers what has yet to act. Nothing is locked while the disk is waited for.
     fn look(&self) -> Vec<(String, Box<Terms>)> {
         let Some(dir) = &self.dir else { return Vec::new() };
-        let listed = match list(dir) {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::debug!(dir = %dir.display(), %error, "the sales' directory cannot be read");
-                return Vec::new();
-            }
-        };
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = files.is_empty();
-        files.retain(|name, _| {
+        let listed = list(dir).inspect_err(|error| {
+            tracing::debug!(dir = %dir.display(), %error, "the sales' directory cannot be read");
+        });
+        let standing = self.note_stamps(listed.as_ref().ok());
+        for (name, stamp) in standing {
+            let stage = read(dir, &name, stamp);
+            self.known().files.insert(name, File { stamp, stage });
+        }
+        let known = self.known();
+        let pending = known.files.iter().filter_map(|(name, file)| match &file.stage {
+            Stage::Read(terms) => Some((name.clone(), terms.clone())),
+            _ => None,
+        });
+        pending.collect()
+    }
+
+    /// Notes what a look found, unless it found no directory; answers what can be read now.
+    fn note_stamps(&self, listed: Option<&BTreeMap<String, Stamp>>) -> Vec<(String, Stamp)> {
+        let mut known = self.known();
+        let is_first = !std::mem::replace(&mut known.looked, true);
+        let Some(listed) = listed else { return Vec::new() };
+        known.files.retain(|name, _| {
             let stays = listed.contains_key(name);
             if !stays {
                 tracing::info!(sale = name, "a sale's file was removed; the sale stays as it is");
             }
             stays
         });
-        for (name, stamp) in listed {
-            match files.get_mut(&name) {
+        let mut standing = Vec::new();
+        for (name, &stamp) in listed {
+            match known.files.get(name) {
                 Some(file) if file.stamp == stamp => {
                     if matches!(file.stage, Stage::Changed) {
-                        file.stage = read(dir, &name, stamp);
+                        standing.push((name.clone(), stamp));
                     }
                 }
                 // Nobody knows since when a file stands that was there before this gateway.
-                None if is_first => {
-                    let stage = read(dir, &name, stamp);
-                    files.insert(name, File { stamp, stage });
-                }
-                _ => drop(files.insert(name, File { stamp, stage: Stage::Changed })),
+                None if is_first => standing.push((name.clone(), stamp)),
+                _ => drop(known.files.insert(name.clone(), File { stamp, stage: Stage::Changed })),
             }
         }
-        let pending = files.iter().filter_map(|(name, file)| match &file.stage {
-            Stage::Read(terms) => Some((name.clone(), terms.clone())),
-            _ => None,
-        });
-        pending.collect()
+        standing
     }
 
     /// Lets a file act unless it has; answers whether that is settled.
@@ -176,7 +243,14 @@ async fn act_once(rooms: &Rooms, terms: &Terms) -> Result<bool, LineError> {
         Some(_) if !is_known => return Ok(false),
         Some(view) if view.snapshot.file_digest.as_deref() == Some(&*terms.digest) => return Ok(true),
         Some(view) => Expect::Version(view.snapshot.version),
-        None => Expect::Absent,
+        None => {
+            sleep(OTHERS_BRING_BACK).await;
+            if rooms.refresh(&terms.sale, 0).await? {
+                return Ok(false);
+            }
+            // Nobody can tell a sale that was lost from one that never was: the bucket is empty, and calling rests.
+            Expect::Lost(1)
+        }
     };
     line.list_sale(&terms.sale).await?;
     let (digest, settings) = (Some(&*terms.digest), &terms.settings);
@@ -223,77 +297,11 @@ fn read(dir: &Path, name: &str, stamp: Stamp) -> Stage {
     }
 }
 
-/// What the file of a sale says. Every fault names its member by a JSON pointer.
-fn parse(name: &str, text: &str) -> Result<Terms, String> {
-    let sale: SaleId = name.parse().map_err(|error| format!("the file's name: {error}"))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
-    let json = to_json(toml::Value::Table(table)).to_string();
-    let settings = Settings::parse_strictly(json.as_bytes()).map_err(|fault| told(&[fault]))?;
-    settings.check().map_err(|faults| told(&faults))?;
-    let opens_at_us = match settings.opens_at.as_deref() {
-        None => None,
-        Some(time) => Some(parse_time_us(time).ok_or("/opens_at: must be an RFC 3339 time")?),
-    };
-    let digest = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Terms { sale, settings, opens_at_us, digest })
-}
-
-fn told(faults: &[SettingsError]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// The same document as JSON; a time becomes its text.
-fn to_json(value: toml::Value) -> serde_json::Value {
-    match value {
-        toml::Value::String(text) => text.into(),
-        toml::Value::Integer(number) => number.into(),
-        toml::Value::Float(number) => number.into(),
-        toml::Value::Boolean(truth) => truth.into(),
-        toml::Value::Datetime(time) => time.to_string().into(),
-        toml::Value::Array(items) => items.into_iter().map(to_json).collect(),
-        toml::Value::Table(members) => {
-            serde_json::Value::Object(members.into_iter().map(|(name, value)| (name, to_json(value))).collect())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GOOD: &str = "rate_per_min = 90\nmax_inside = 5\nopens_at = 2027-01-15T08:00:00Z\n[[paths]]\npath = \"/x\"\n";
-
-    #[test]
-    fn a_good_file_is_read() {
-        let terms = parse("gala", GOOD).unwrap();
-        assert_eq!((terms.settings.rate_per_min, terms.opens_at_us), (90.0, Some(1_800_000_000_000_000)));
-        assert_eq!(terms.settings.paths[0].path, "/x");
-        assert_eq!(terms.digest.len(), 64);
-        assert_ne!(terms.digest, parse("gala", &GOOD.replace("90", "91")).unwrap().digest);
-    }
-
-    #[test]
-    fn the_commented_example_is_good() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/sales/spring-gala.toml.example");
-        parse("spring-gala", &std::fs::read_to_string(file).unwrap()).unwrap();
-    }
-
-    #[test]
-    fn faults_name_their_members() {
-        for (name, text, expected) in [
-            ("gala", "rate_per_min = 90\nmax_inside = 0", "/max_inside: must be from 1 to 10000000"),
-            ("gala", "rate = 90", "/rate: is not a setting"),
-            ("gala", "rate_per_min = \"x\"\nmax_inside = 1", "/rate_per_min: "),
-            ("gala", "rate_per_min = 1\nmax_inside = 1\npaths = [{path = 7}]", "/paths/0/path: "),
-            ("gala", "rate_per_min = 1\nmax_inside = 1\nfile_digest = \"x\"", "/file_digest: is not a setting"),
-            ("gala", "rate_per_min = 1\nmax_inside = 1\nopens_at = \"noon\"", "/opens_at: must be"),
-            ("gala", "rate_per_min = ", "TOML parse error"),
-            ("Gala Night", GOOD, "the file's name: "),
-        ] {
-            let fault = parse(name, text).unwrap_err();
-            assert!(fault.starts_with(expected), "{fault}");
-        }
-    }
 
     #[test]
     fn a_file_is_read_once_it_stands_and_only_when_it_changes() {
@@ -314,6 +322,24 @@ mod tests {
         assert_eq!(files.fault(&gala), None);
         std::fs::remove_file(dir.join("gala.toml")).unwrap();
         assert!(files.look().is_empty());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_first_file_in_an_empty_directory_is_left_to_be_written() {
+        let dir = std::env::temp_dir().join(format!("usher-first-file-{}", std::process::id()));
+        let files = FileSales::new(Some(dir.clone()));
+        assert!(files.look().is_empty(), "there is no directory yet");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("early.toml"), "rate_per_m").unwrap();
+        assert!(files.look().is_empty() && files.faults().is_empty(), "nor is the directory of old");
+        std::fs::remove_file(dir.join("early.toml")).unwrap();
+        assert!(files.look().is_empty());
+        std::fs::write(dir.join("gala.toml"), "rate_per_m").unwrap();
+        assert!(files.look().is_empty() && files.faults().is_empty(), "it has only just come");
+        std::fs::write(dir.join("gala.toml"), GOOD).unwrap();
+        assert!(files.look().is_empty() && files.faults().is_empty());
+        assert_eq!(files.look().len(), 1);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

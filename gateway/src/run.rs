@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::credentials::Credentials;
 use crate::edge::Edge;
-use crate::file_sales::FileSales;
+use crate::file_sales::{FileSales, Reader};
 use crate::govern::Governor;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
@@ -61,10 +61,15 @@ pub fn run(config: Config) -> Result<()> {
     let mut server = Server::new_with_opt_and_conf(None, settings);
     server.bootstrap();
 
-    let governor = Governor::new(&config.upstreams);
+    let governor = Governor::new(&config.upstreams, rooms.clone());
+    let reader = Reader { files, rooms: rooms.clone() };
     let (rooms_, keys_, limits_) = (rooms.clone(), keys.clone(), limits.clone());
-    let jobs = Jobs { config: config.clone(), rooms: rooms_, keys: keys_, limits: limits_, governor, files };
+    let jobs = Jobs { config: config.clone(), rooms: rooms_, keys: keys_, limits: limits_ };
     let jobs = server.add_service(background_service("line", jobs));
+    let reader = server.add_service(background_service("files", reader));
+    // What files say is compared with what the line knows.
+    reader.add_dependency(&jobs);
+    server.add_service(background_service("governor", governor)).add_dependency(&jobs);
     let balancer = upstream::balancer(&config.upstreams, &config.health_path)?;
     let nodes = balancer.task();
     server.add_service(balancer);
@@ -81,7 +86,7 @@ pub fn run(config: Config) -> Result<()> {
     );
     let proxy = server.add_service(proxy);
     // No fan is served before it is known what is guarded.
-    proxy.add_dependency(&jobs);
+    proxy.add_dependencies([&jobs, &reader]);
 
     tracing::info!(listen = %config.listen, control = %config.control_listen, threads, "gateway starts");
     server.run(RunArgs::default());

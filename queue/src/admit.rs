@@ -4,6 +4,9 @@ use queue_token::SaleId;
 
 use crate::{Clock, Line, LineError};
 
+/// Most visitors that one tick calls: a tick that called so many may have more to call. As `lua/library.lua` has it.
+pub const CALL_MAX: u64 = 500;
+
 /// What one tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tick {
@@ -39,5 +42,14 @@ impl Line {
             over: count(over)?,
             waiting: count(waiting)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_function_says_the_same() {
+        let said = format!("\nlocal CALL_MAX = {}\n", super::CALL_MAX);
+        assert!(include_str!("../lua/library.lua").contains(&said));
     }
 }

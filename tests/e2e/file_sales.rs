@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stack::redis::Redis;
 use stack::{Fixture, Setting, StackOptions};
 
 use crate::world::{World, wait_for};
@@ -109,5 +110,61 @@ async fn a_file_acts_once_and_an_organisers_change_stands_until_it_changes_again
     })
     .await;
     assert_eq!(files.document(1).await["rate_per_min"], 150.0);
+    std::fs::remove_dir_all(&files.dir).unwrap();
+}
+
+/// Empties Redis, which proves that it is empty, and begins to count what it is asked.
+fn empty(redis: &Redis) {
+    for command in [&["FLUSHALL"][..], &["CONFIG", "RESETSTAT"]] {
+        assert_eq!(redis.command(command).unwrap(), ["OK"]);
+    }
+    assert_eq!(redis.command(&["DBSIZE"]).unwrap(), ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_undoes_nothing_when_redis_forgets_its_sale() {
+    let dir = std::env::temp_dir().join(format!("usher-e2e-forgotten-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    write(&dir, "gala.toml", &file(1_200.0));
+    let settings = vec![Setting::Gateway(format!("sales_dir=\"{}\"", dir.display()))];
+    let options = StackOptions { gateways: 2, fixture: Fixture::Empty, settings, ..StackOptions::default() };
+    let world = tokio::task::spawn_blocking(move || World::start(&options)).await.unwrap();
+    let files = Files { world: Arc::new(world), dir };
+    let world = &files.world;
+    files.until_rate(1_200.0).await;
+    let settings = json!({"rate_per_min": 2_400, "max_inside": 50, "paths": [{"path": "/e2e/gala"}]});
+    let put = world.control(0, Method::PUT, "/control/sales/gala").json(&settings).send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    files.until_rate(2_400.0).await;
+
+    // A gateway that starts after the loss knows the file alone; the other one, which it does not hear of at first, knows
+    // what the organiser changed.
+    world.stack.gateway(1).node().kill9().unwrap();
+    world.stack.gateway(0).node().pause().unwrap();
+    let redis = &world.stack.redis().servers()[0];
+    empty(redis);
+    let starting = world.clone();
+    let starting = tokio::task::spawn_blocking(move || starting.stack.gateway(1).up());
+    wait_for("the new gateway has found nothing", || async {
+        redis.command(&["INFO", "commandstats"]).unwrap().iter().any(|line| line.contains("cmdstat_fcall:"))
+    })
+    .await;
+    world.stack.gateway(0).node().resume().unwrap();
+    starting.await.unwrap().unwrap();
+    files.until_rate(2_400.0).await;
+    assert_eq!(files.document(1).await["version"], 2, "brought back, not made anew");
+
+    // Nobody else is there: the sale comes from its file, and nobody can say whom it had called.
+    for gateway in 0..2 {
+        world.stack.gateway(gateway).node().kill9().unwrap();
+    }
+    empty(redis);
+    let again = world.clone();
+    tokio::task::spawn_blocking(move || again.stack.gateway(0).up()).await.unwrap().unwrap();
+    wait_for("the sale is there", || async { files.document(0).await["version"] == 1 }).await;
+    assert_eq!(files.document(0).await["sale_state"], "regrouping");
+    let joined = world.join("gala").await;
+    assert_eq!(joined["state"], "waiting", "{joined}");
+    world.until_inside(0, "gala", joined["place"].as_str().unwrap()).await;
     std::fs::remove_dir_all(&files.dir).unwrap();
 }

@@ -250,3 +250,33 @@ async fn an_origin_that_fails_its_fans_lowers_the_rate() {
     }
     until_told(&world, "failing", "Down to 70 % of the rate: 100 % of the shop's answers are failures.").await;
 }
+
+/// One of two gateways hears nothing of the origin: it stops the sale only when no other one hears it either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_cut_off_from_the_origin_stops_no_sale() {
+    let world = small_world(2).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let file = std::path::Path::new(&world.ready().dir).join("gateway-2.toml");
+    let mut settings: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    let upstreams = vec![toml::Value::from(nobody.local_addr().unwrap().to_string())];
+    settings.insert("upstreams".to_owned(), upstreams.into()).expect("the gateways have origins");
+    std::fs::write(&file, settings.to_string()).unwrap();
+    let counting = asked.clone();
+    tokio::spawn(async move {
+        // Whoever asks is hung up on.
+        while nobody.accept().await.is_ok() {
+            counting.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    world.stack.gateway(1).node().kill9().unwrap();
+    let again = world.clone();
+    tokio::task::spawn_blocking(move || again.stack.gateway(1).up()).await.unwrap().unwrap();
+    // It asks once a second, and whether the node is there at all about as often.
+    wait_for("the gateway was cut off for a while", || async { asked.load(Ordering::Relaxed) >= 16 }).await;
+    assert_eq!(log(&world, "lounge").await, []);
+    assert_eq!(world.enter("lounge").await.place["state"], "inside");
+
+    world.stack.gateway(0).node().kill9().unwrap();
+    wait_for(SILENT, || async { governor(&world, 1, "lounge").await["why"] == SILENT }).await;
+}

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use queue::configure::Expect;
+use queue::govern::FULL_MILLI;
 use queue::{Clock, LineError, Settings};
 use queue_token::SaleId;
 use serde_json::{Value, json};
@@ -132,10 +133,10 @@ pub fn document(desk: &Desk, room: &SaleRoom, view: &View) -> Value {
     document
 }
 
-/// The origin's say on the rate; `null` when it has none.
+/// The origin's say on the rate; `null` when it has none and nothing of it is left.
 fn governor(view: &View) -> Value {
     let governed = &view.snapshot.governed;
-    if view.snapshot.settings.health_path.is_none() {
+    if view.snapshot.settings.health_path.is_none() && governed.factor_milli == FULL_MILLI {
         return Value::Null;
     }
     json!({

@@ -112,33 +112,11 @@ pub fn decide(evidence: &Evidence, now: InForce) -> Decision {
     if !rested {
         return Decision::Keep;
     }
-    if stopped_by_stock && evidence.stock_left.is_none() {
-        let is_forgotten = evidence.well_ms.is_some_and(|ms| ms >= UNNAMED_MS);
-        let why = || format!("Up to {}: the shop is well, and says no more what is left.", share(UP_MILLI));
-        return if is_forgotten { change(UP_MILLI, Cause::Recovering, why()) } else { Decision::Keep };
-    }
     if stopped_by_stock {
-        // The rate was not what was wrong, unless the origin suffers as well.
-        let left = evidence.trouble.left_milli().map(|(left_milli, cause, _)| (left_milli, cause));
-        let (factor_milli, cause) = left.unwrap_or((FULL_MILLI, Cause::Full));
-        return change(factor_milli, cause, format!("{}: there is something to sell again.", rate(factor_milli)));
+        return after_stock(evidence);
     }
     if let Some((left_milli, cause, reason)) = evidence.trouble.left_milli() {
-        let is_old_news = matches!(now.cause, Cause::Errors | Cause::Slow | Cause::Asked) && now.since_ms < MEASURED_MS;
-        if is_old_news {
-            return Decision::Keep;
-        }
-        if now.factor_milli == 0 && left_milli > 0 {
-            let why = format!("Up to {}, to see more of the shop: {reason}.", share(LEAST_MILLI));
-            return change(LEAST_MILLI, cause, why);
-        }
-        let least = if left_milli == 0 { 0 } else { LEAST_MILLI };
-        let factor_milli = (now.factor_milli * left_milli / 1000).max(least);
-        if factor_milli >= now.factor_milli {
-            return Decision::Keep;
-        }
-        let to = if factor_milli == 0 { "Stopped".to_owned() } else { format!("Down to {}", share(factor_milli)) };
-        return change(factor_milli, cause, format!("{to}: {reason}."));
+        return in_trouble(left_milli, cause, &reason, now);
     }
     if now.factor_milli < FULL_MILLI && evidence.well_ms.is_some_and(|ms| ms >= WELL_MS) {
         let factor_milli = (now.factor_milli + UP_MILLI).min(FULL_MILLI);
@@ -148,6 +126,46 @@ pub fn decide(evidence: &Evidence, now: InForce) -> Decision {
         return change(factor_milli, cause, format!("{to}: the shop is well."));
     }
     Decision::Keep
+}
+
+/// What follows for a sale that was stopped when nothing was left, unless that is still so.
+fn after_stock(evidence: &Evidence) -> Decision {
+    if evidence.stock_left.is_none() {
+        let is_forgotten = evidence.well_ms.is_some_and(|ms| ms >= UNNAMED_MS);
+        let why = || format!("Up to {}: the shop is well, and says no more what is left.", share(UP_MILLI));
+        return if is_forgotten { change(UP_MILLI, Cause::Recovering, why()) } else { Decision::Keep };
+    }
+    // The rate was not what was wrong, unless the origin suffers as well.
+    let left = evidence.trouble.left_milli().map(|(left_milli, cause, _)| (at_least(left_milli, left_milli), cause));
+    let (factor_milli, cause) = left.unwrap_or((FULL_MILLI, Cause::Full));
+    change(factor_milli, cause, format!("{}: there is something to sell again.", rate(factor_milli)))
+}
+
+/// What follows when so much of the rate is left for this cause.
+fn in_trouble(left_milli: u64, cause: Cause, reason: &str, now: InForce) -> Decision {
+    let is_old_news = matches!(now.cause, Cause::Errors | Cause::Slow | Cause::Asked) && now.since_ms < MEASURED_MS;
+    if is_old_news {
+        return Decision::Keep;
+    }
+    let factor_milli = at_least(now.factor_milli * left_milli / 1000, left_milli);
+    if now.factor_milli == 0 && factor_milli > 0 {
+        // Nobody inside shows nothing: it takes a few to see whether the origin is well again.
+        return change(
+            factor_milli,
+            cause,
+            format!("Up to {}, to see more of the shop: {reason}.", share(factor_milli)),
+        );
+    }
+    if factor_milli >= now.factor_milli {
+        return Decision::Keep;
+    }
+    let to = if factor_milli == 0 { "Stopped".to_owned() } else { format!("Down to {}", share(factor_milli)) };
+    change(factor_milli, cause, format!("{to}: {reason}."))
+}
+
+/// Never less than the least part, unless the origin asks for nothing.
+fn at_least(factor_milli: u64, left_milli: u64) -> u64 {
+    factor_milli.max(if left_milli == 0 { 0 } else { LEAST_MILLI })
 }
 
 fn change(factor_milli: u64, cause: Cause, why: impl Into<String>) -> Decision {

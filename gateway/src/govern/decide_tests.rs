@@ -40,6 +40,7 @@ fn each_rule_has_its_sentence() {
         (well(0), now(0, Cause::Stock, 4_999), 0, "kept"),
         (well(0), now(0, Cause::Stock, 5_000), 1000, "Full rate: there is something to sell again."),
         (slow, now(0, Cause::Stock, 5_000), 700, "70 % of the rate: there is something to sell again."),
+        (asking(3), now(0, Cause::Stock, 5_000), 10, "1 % of the rate: there is something to sell again."),
         (asking(0), now(0, Cause::Stock, 5_000), 0, "Still stopped: there is something to sell again."),
         (unnamed(60_000), now(0, Cause::Stock, 4_999), 0, "kept"),
         (unnamed(59_999), now(0, Cause::Stock, later), 0, "kept"),

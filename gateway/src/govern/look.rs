@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(20);
 pub enum Look {
     /// It said how it is.
     Told(Health),
-    /// It answered, but said nothing that can be read: a path that is not there stops no sale.
+    /// It answered, but said nothing that can be read, or could not be asked at this path: neither stops a sale.
     ToldNothing,
     /// It did not answer, not in time, or with a failure.
     Silent,
@@ -42,7 +42,14 @@ impl Looker {
 
     /// Asks one node.
     pub async fn look(&self, node: SocketAddr, path: &str) -> Look {
-        match timeout(PATIENCE, self.ask(node, path)).await {
+        let head = match question(path) {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::warn!(path, %error, "nothing can be asked at this health path");
+                return Look::ToldNothing;
+            }
+        };
+        match timeout(PATIENCE, self.ask(node, head)).await {
             Ok(Ok((200, body))) => Health::parse(&body).map_or(Look::ToldNothing, Look::Told),
             Ok(Ok((status, _))) if status < 500 => {
                 tracing::warn!(%node, path, status, "the origin does not tell how it is at its health path");
@@ -54,12 +61,9 @@ impl Looker {
         }
     }
 
-    async fn ask(&self, node: SocketAddr, path: &str) -> pingora::Result<(u16, Vec<u8>)> {
+    async fn ask(&self, node: SocketAddr, head: RequestHeader) -> pingora::Result<(u16, Vec<u8>)> {
         let mut peer = HttpPeer::new(node, false, String::new());
         peer.options.connection_timeout = Some(CONNECT);
-        let mut head = RequestHeader::build("GET", path.as_bytes(), Some(2))?;
-        head.insert_header("host", "usher-gateway")?;
-        head.insert_header("accept", "application/json")?;
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
         session.set_read_timeout(Some(PATIENCE));
         session.set_write_timeout(Some(PATIENCE));
@@ -86,7 +90,28 @@ impl Default for Looker {
     }
 }
 
+fn question(path: &str) -> pingora::Result<RequestHeader> {
+    let mut head = RequestHeader::build("GET", path.as_bytes(), Some(2))?;
+    head.insert_header("host", "usher-gateway")?;
+    head.insert_header("accept", "application/json")?;
+    Ok(head)
+}
+
 fn silent(node: SocketAddr, why: &str) -> Look {
     tracing::debug!(%node, why, "an origin node did not tell how it is");
     Look::Silent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_path_that_no_request_can_carry_is_no_silence() {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(Looker::new().look(nobody, "/how").await, Look::Silent, "nobody is there");
+        for path in ["/a b", "/how?are=<you>"] {
+            assert_eq!(Looker::new().look(nobody, path).await, Look::ToldNothing, "{path}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! The jobs that keep the rooms going: connect, look for sales, read files, refresh snapshots, tick, govern.
+//! The jobs that keep the rooms going: connect, look for sales, refresh snapshots, tick.
 //!
 //! Any gateway may tick; there is no leader to lose. Every round is bounded by its own timeout, so that one slow
-//! answer delays but never piles up.
+//! answer delays but never piles up. Whatever waits for a disk or for the origin is a service of its own
+//! ([`crate::file_sales`], [`crate::govern`]): here is the one thread that all calls of the line's Redis go through.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,12 @@ use futures_util::future::join_all;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
-use queue::{Clock, Line, LineError, LineOptions};
+use queue::{Clock, Line, LineError, LineOptions, admit};
 use queue_token::SaleId;
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::Config;
-use crate::file_sales::FileSales;
-use crate::govern::Governor;
 use crate::keys::Keys;
 use crate::limits::ClientLimits;
 use crate::line::in_flight::InFlight;
@@ -30,10 +29,8 @@ const CONNECT_RETRY: Duration = Duration::from_millis(250);
 /// Between two looks at the key file, and two sweeps of the limits.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Between two looks at the sales' files; a file acts when two looks find it the same.
-const FILES: Duration = Duration::from_millis(250);
-/// Between two looks at how the origin is.
-const GOVERNING: Duration = Duration::from_secs(1);
+/// Most calls of the tick in a row.
+const CALLS_MAX: usize = 4;
 
 /// Everything the jobs need.
 pub struct Jobs {
@@ -45,10 +42,6 @@ pub struct Jobs {
     pub keys: Arc<Keys>,
     /// The client limits.
     pub limits: Arc<ClientLimits>,
-    /// The origin's say on the rate.
-    pub governor: Governor,
-    /// The sales that stand in files.
-    pub files: Arc<FileSales>,
 }
 
 #[async_trait]
@@ -67,14 +60,11 @@ impl BackgroundService for Jobs {
                 _ = shutdown.changed() => return,
             }
         }
-        self.files.sync(&self.rooms).await;
         ready.notify_ready();
         tokio::select! {
             () = self.find_repeatedly(&line) => {}
             () = self.look_repeatedly() => {}
             () = self.tick_repeatedly() => {}
-            () = self.govern_repeatedly() => {}
-            () = self.read_files_repeatedly() => {}
             () = self.keep_house() => {}
             _ = shutdown.changed() => {}
         }
@@ -156,24 +146,6 @@ impl Jobs {
         }
     }
 
-    async fn govern_repeatedly(&self) {
-        let mut times = interval(GOVERNING);
-        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            times.tick().await;
-            self.governor.round(&self.rooms.all()).await;
-        }
-    }
-
-    async fn read_files_repeatedly(&self) {
-        let mut times = interval(FILES);
-        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            times.tick().await;
-            self.files.sync(&self.rooms).await;
-        }
-    }
-
     async fn keep_house(&self) {
         let mut times = interval(HOUSEKEEPING);
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,14 +159,22 @@ impl Jobs {
     }
 }
 
-/// Calls whoever's turn it is.
+/// Calls whoever's turn it is; more than once where one call is not enough for the rate.
 async fn tick(room: &SaleRoom) {
-    match room.line().admit(&room.id, Clock::Server).await {
-        Ok(tick) if tick.called > 0 => {
-            metrics::counter!("usher_gateway_called_total", "sale" => room.id.to_string()).increment(tick.called);
+    for _ in 0..CALLS_MAX {
+        match room.line().admit(&room.id, Clock::Server).await {
+            Ok(tick) => {
+                if tick.called > 0 {
+                    metrics::counter!("usher_gateway_called_total", "sale" => room.id.to_string())
+                        .increment(tick.called);
+                }
+                if tick.called < admit::CALL_MAX {
+                    return;
+                }
+            }
+            Err(LineError::UnknownSale) => return,
+            Err(error) => return drop(room.note::<()>(Err(error))),
         }
-        Ok(_) | Err(LineError::UnknownSale) => {}
-        Err(error) => drop(room.note::<()>(Err(error))),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct SaleRoom {
     failed_answers: AtomicU64,
     joins: Batch<VisitorId, Standing>,
     presence: Batch<Shown, Standing>,
+    /// The same for those far from the front, who are heard after a loss: they never wait in front of the others.
+    returns: Batch<Shown, Standing>,
     renewals: Batch<(VisitorId, u64), Option<u64>>,
 }
 
@@ -58,14 +60,8 @@ impl SaleRoom {
         });
         runtime.spawn(worker);
 
-        let (presence, worker) = Batch::new(seen::BATCH_MAX, WAITING_MAX, PATIENCE, {
-            let (line, id, up) = (line.clone(), id.clone(), up.clone());
-            move |visitors: Vec<Shown>| {
-                let (line, id, up) = (line.clone(), id.clone(), up.clone());
-                async move { noted(&up, "seen", line.seen(&id, &visitors, Clock::Server).await) }
-            }
-        });
-        runtime.spawn(worker);
+        let presence = presence_batch(id, line, &up, runtime);
+        let returns = presence_batch(id, line, &up, runtime);
 
         let (renewals, worker) = Batch::new(renew::BATCH_MAX, WAITING_MAX, PATIENCE, {
             let (line, id, up) = (line.clone(), id.clone(), up.clone());
@@ -79,7 +75,7 @@ impl SaleRoom {
         let view = ArcSwapOption::empty();
         let (answers, failed_answers) = (AtomicU64::new(0), AtomicU64::new(0));
         let (id, line) = (id.clone(), line.clone());
-        Arc::new(Self { id, line, view, floor, up, answers, failed_answers, joins, presence, renewals })
+        Arc::new(Self { id, line, view, floor, up, answers, failed_answers, joins, presence, returns, renewals })
     }
 
     /// The latest view; `None` until the first snapshot came.
@@ -131,7 +127,8 @@ impl SaleRoom {
     /// # Errors
     /// See [`BatchError`].
     pub async fn seen(&self, shown: Shown) -> Result<Standing, BatchError> {
-        self.presence.ask(shown).await
+        let is_near = self.view().is_none_or(|view| view.is_near(shown.score));
+        if is_near { self.presence.ask(shown).await } else { self.returns.ask(shown).await }
     }
 
     /// Prolongs the slot of a visitor with a live pass; answers the new expiry (ms), or `None` when it no longer counts.
@@ -198,6 +195,18 @@ impl SaleRoom {
         }
         result
     }
+}
+
+fn presence_batch(id: &SaleId, line: &Line, up: &Arc<AtomicBool>, runtime: &Handle) -> Batch<Shown, Standing> {
+    let (batch, worker) = Batch::new(seen::BATCH_MAX, WAITING_MAX, PATIENCE, {
+        let (line, id, up) = (line.clone(), id.clone(), up.clone());
+        move |visitors: Vec<Shown>| {
+            let (line, id, up) = (line.clone(), id.clone(), up.clone());
+            async move { noted(&up, "seen", line.seen(&id, &visitors, Clock::Server).await) }
+        }
+    });
+    runtime.spawn(worker);
+    batch
 }
 
 fn noted<T>(up: &AtomicBool, what: &'static str, result: Result<T, LineError>) -> Result<T, String> {

@@ -135,11 +135,14 @@ impl View {
 
     /// When to ask again, in seconds. `jitter` is a random number from -1 to 1.
     pub fn poll_s(&self, position: u64, near: bool, now_us: u64, jitter: f64) -> u64 {
+        let soon_enough_s = soon_enough_s(position, self.snapshot.settings.rate_per_min);
         let middle = match self.eta(position, now_us) {
             Some(eta) if self.state(now_us) == SaleState::Open => (eta.p90 as f64 / 30.0).clamp(2.0, 60.0),
+            // The origin has stopped an open sale. It may go on at full rate at any moment: then whoever is near has shown
+            // presence, and the others ask as often as if it had gone on.
+            None if self.state(now_us) == SaleState::Open && !near => soon_enough_s.clamp(2.0, 60.0),
             _ => 20.0,
         };
-        let soon_enough_s = soon_enough_s(position, self.snapshot.settings.rate_per_min);
         let until_open_s = self
             .opens_at_us
             .filter(|_| self.state(now_us) == SaleState::Scheduled)
@@ -324,6 +327,19 @@ mod tests {
             let s = view.poll_s(100_000, false, 1, jitter);
             assert!((51..=69).contains(&s), "{s}");
         }
+    }
+
+    #[test]
+    fn a_stopped_sale_is_asked_no_more_often_than_one_that_goes_on() {
+        let going = View::new(snapshot(1, 0, OPEN), None, 0);
+        let mut stopped = snapshot(1, 0, OPEN);
+        stopped.rate_in_force_per_min = 0.0;
+        let stopped = View::new(stopped, None, 0);
+        for position in [1_200, 2_000, 5_000, 30_000, 1_000_000] {
+            let (stop, go) = (stopped.poll_s(position, false, 1, 0.0), going.poll_s(position, false, 1, 0.0));
+            assert!((go..=60).contains(&stop), "{position}: {stop} s, {go} s while it goes on");
+        }
+        assert_eq!(stopped.poll_s(1, true, 1, 0.0), 4, "presence must not lapse");
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Model {
     }
 
     /// Another process holds the line from now on, restarted, restored or failed over: it regroups.
+    #[allow(dead_code, reason = "played by the simulation of whole sales alone")]
     pub(crate) fn become_another(&mut self, now_us: u64) {
         let flaw = self.flaw;
         let Some(sale) = &mut self.sale else { return };

@@ -41,7 +41,7 @@ impl DeviceRules {
                 }
             }
             (Call::Take { code, taker }, Reply::Taken(Taken::Place(shown))) => {
-                self.takes(*code, *taker, *shown, seen)?
+                self.takes(*code, *taker, *shown, seen)?;
             }
             (Call::Seen { visitors }, Reply::Standings(standings)) => {
                 for (shown, standing) in visitors.iter().zip(standings) {

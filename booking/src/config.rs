@@ -121,7 +121,7 @@ fn default_stripe_url() -> String {
 pub struct Holds {
     /// How long a hold lives.
     pub ttl_s: u32,
-    /// How long a hold lives at most when it is extended, from its making.
+    /// How long a hold lives at most when it is prolonged, by whatever it is, from its making.
     pub max_life_s: u32,
     /// Most places one visitor may hold and have bought, per event.
     pub max_seats_per_visitor: u32,
@@ -141,8 +141,6 @@ impl Default for Holds {
 pub struct Checkout {
     /// How long a buyer at least has to try again after a payment came to nothing.
     pub retry_s: u32,
-    /// No hold lives longer than so many seconds, whatever prolongs it.
-    pub hold_cap_s: u32,
     /// How long seats stay pending at most while the provider cannot be asked.
     pub pending_cap_s: u32,
     /// After so many calls in a row without an answer the provider counts as down.
@@ -159,7 +157,6 @@ impl Default for Checkout {
     fn default() -> Self {
         Self {
             retry_s: 120,
-            hold_cap_s: 1800,
             pending_cap_s: 900,
             breaker_failures: 5,
             breaker_pause_ms: 2000,
@@ -276,7 +273,6 @@ impl Config {
             (2..=1000).contains(&self.database.background_connections),
             "database.background_connections is 2 to 1000"
         );
-        ensure!(self.checkout.hold_cap_s >= self.holds.ttl_s, "checkout.hold_cap_s is at least holds.ttl_s");
         ensure!(
             self.checkout.pending_cap_s >= self.payments.pending_s,
             "checkout.pending_cap_s is at least payments.pending_s"
@@ -352,7 +348,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 4), ("payments", 7), ("holds", 4), ("checkout", 7), ("jobs", 3), ("live", 1)];
+        let tables = [("database", 4), ("payments", 7), ("holds", 4), ("checkout", 6), ("jobs", 3), ("live", 1)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }

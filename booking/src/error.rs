@@ -135,6 +135,12 @@ impl Refusal {
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![Fault { pointer: pointer.into(), detail: detail.into() }])
     }
+
+    /// The organiser has cancelled the event.
+    #[must_use]
+    pub fn event_cancelled() -> Self {
+        Self::Conflict { detail: "the event does not take place".into(), state: "cancelled" }
+    }
 }
 
 /// Why there is no answer of the use case.

@@ -54,7 +54,7 @@ pub struct Inner {
     /// What opens the organisers' routes.
     pub organisers: OrganiserToken,
     /// Live states of seats and areas.
-    pub feeds: Feeds,
+    pub feeds: Arc<Feeds>,
     /// What runs on when the request that began it goes away; a node that stops in order waits for it.
     pub tasks: TaskTracker,
 }
@@ -104,6 +104,7 @@ impl Services {
         let organiser = config::read_secret(&config.organiser_token_file)?;
         let pause = Duration::from_millis(config.checkout.breaker_pause_ms);
         let breaker = Arc::new(Breaker::new(config.checkout.breaker_failures, pause));
+        let feeds = Arc::new(Feeds::new(config.live.max_viewers));
         let inner = Inner {
             background_db: storage::open_for_background(&config.database)?,
             buyers: BuyerKeys::from_hex(&key)?,
@@ -112,10 +113,10 @@ impl Services {
             consumer,
             callbacks: Callbacks::default(),
             passes: PassKeys::new(config.pass_keys_urls.clone(), client),
-            writers: Writers::new(storage::open_for_writers(&config.database)?, &config.holds),
+            writers: Writers::new(storage::open_for_writers(&config.database)?, &config.holds, Arc::clone(&feeds)),
             organisers: OrganiserToken::new(&organiser),
             events: EventBook::default(),
-            feeds: Feeds::new(config.live.max_viewers),
+            feeds,
             tasks: TaskTracker::new(),
             config,
         };

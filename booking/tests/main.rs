@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod admission;
 mod attempts;
 mod bookings;
 mod callbacks;
@@ -33,3 +34,4 @@ mod steps;
 mod stock;
 mod stripe;
 mod support;
+mod told;

@@ -27,7 +27,7 @@ async fn an_outage_is_answered_within_a_second_and_charges_nobody_twice() {
         "checkout.breaker_failures=3",
         "checkout.breaker_pause_ms=1500",
         "holds.ttl_s=60",
-        "checkout.hold_cap_s=600",
+        "holds.max_life_s=600",
         "checkout.retry_s=120",
     ];
     let app = TestApp::with(Options { set, jobs: true, ..Options::default() }).await;

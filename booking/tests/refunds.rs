@@ -131,6 +131,52 @@ async fn several_refunds_that_many_look_after_go_back_each_once() {
     app.check().await;
 }
 
+fn holds_of(event: &str) -> String {
+    format!("/v1/events/{event}/holds")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_event_that_does_not_take_place_no_node_holds_anything() {
+    let app = TestApp::with(Options::default()).await;
+    let other = app.second_node().await;
+    // Both nodes have the event and its seats in memory.
+    for (node, seat) in [(&app.url, "stalls-C-1"), (&other, "stalls-C-2")] {
+        app.stranger().at(node).hold_seats(OPEN, &[seat]).await;
+    }
+    let key = "a key that nobody guesses";
+    let wish = json!({ "seats": ["stalls-D-1"] });
+    assert!(cancel_event(&app.services, &OPEN.parse().unwrap(), "the singer is ill").await.unwrap());
+    for node in [&app.url, &other] {
+        let stranger = app.stranger().at(node);
+        let refused = stranger.hold(OPEN, wish.clone()).await.problem(409, "state-conflict");
+        assert_eq!(refused["detail"], "the event does not take place");
+        let best = json!({ "best": { "quantity": 2 } });
+        stranger.hold(OPEN, best).await.problem(409, "state-conflict");
+        stranger
+            .hold(OPEN, json!({ "areas": [{ "area": "pit", "quantity": 1 }] }))
+            .await
+            .problem(409, "state-conflict");
+        // The same request again has the same answer.
+        let first = stranger.post_once(key, &holds_of(OPEN), &wish).await;
+        first.expect(409);
+        assert_eq!(stranger.post_once(key, &holds_of(OPEN), &wish).await.text, first.text);
+        // Another event is as ever.
+        stranger.hold(CLUB, json!({ "areas": [{ "area": "club", "quantity": 1 }] })).await.expect(201);
+    }
+    let holds: i64 = sqlx::query_scalar("select count(*) from hold where event_id = $1")
+        .bind(OPEN)
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    let held: i64 = sqlx::query_scalar("select count(*) from seat where event_id = $1 and state <> 0")
+        .bind(OPEN)
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    assert_eq!((holds, held), (2, 2), "nothing was taken");
+    app.check().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_does_not_take_place_is_paid_back_in_batches() {
     let (app, faults) = faulty().await;
@@ -145,6 +191,8 @@ async fn an_event_that_does_not_take_place_is_paid_back_in_batches() {
     }
     // One is being paid while the event is cancelled, one is only held.
     let (pending, its_buyer) = &bookings[10];
+    let place = json!({ "areas": [{ "area": "club", "quantity": 1 }] });
+    let early = app.stranger().post_once("early-early-early-early", &holds_of(CLUB), &place).await;
     faults.lose_authorise_answers.store(true, Ordering::SeqCst);
     faults.lose_questions.store(true, Ordering::SeqCst);
     its_buyer.pay(pending, "tok_ok").await.expect(202);
@@ -160,9 +208,13 @@ async fn an_event_that_does_not_take_place_is_paid_back_in_batches() {
     // Nothing new is booked or paid.
     let (held, buyer) = &bookings[11];
     assert_eq!(buyer.get(&path_of(held)).await.expect(200)["state"], "cancelled");
-    let hold = app.stranger().hold(CLUB, json!({ "areas": [{ "area": "club", "quantity": 1 }] })).await.expect(201);
+    let hold = early.expect(201);
     let late = app.with_authorization(format!("Buyer {}", hold["buyer"].as_str().unwrap()));
     late.book(&hold).await.problem(409, "state-conflict");
+    // Nor held; what was held before is still told.
+    app.stranger().hold(CLUB, place.clone()).await.problem(409, "state-conflict");
+    let again = app.stranger().post_once("early-early-early-early", &holds_of(CLUB), &place).await;
+    assert_eq!((again.expect(201), again.header("idempotency-replayed")), (hold, Some("true")));
     faults.lose_authorise_answers.store(false, Ordering::SeqCst);
     faults.lose_questions.store(false, Ordering::SeqCst);
     sqlx::query("update payment set check_at = clock_timestamp() where check_at is not null")

@@ -88,12 +88,14 @@ pub(crate) async fn cancel_for_organiser(
     facts: &Arc<EventFacts>,
     booking: BookingId,
 ) -> Result<(), Error> {
-    let facts = Arc::clone(facts);
+    let shared = Arc::clone(facts);
     in_tx(&services.db, move |conn| {
-        let facts = Arc::clone(&facts);
+        let facts = Arc::clone(&shared);
         Box::pin(async move { cancel(conn, &facts, booking, By::Organiser).await.map(|_| ()) })
     })
-    .await
+    .await?;
+    services.feeds.changed(&facts.event.id);
+    Ok(())
 }
 
 async fn cancel(conn: &mut PgConnection, facts: &EventFacts, id: BookingId, by: By<'_>) -> Result<BookingView, Error> {

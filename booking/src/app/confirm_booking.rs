@@ -94,7 +94,11 @@ async fn begin_and_pay(
     attempt: Arc<OnceLock<PaymentKey>>,
 ) -> Result<Done<BookingView>, Error> {
     let payment = match begin(&services, &request, repeat.clone()).await? {
-        Done::Fresh(Begun::Already(view)) => return Ok(Done::Fresh(*view)),
+        Done::Fresh(Begun::Already(view)) => {
+            // What costs nothing was sold just now.
+            services.feeds.changed(&view.row.event);
+            return Ok(Done::Fresh(*view));
+        }
         Done::Fresh(Begun::Pay(payment)) => payment,
         Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
         Done::Paying(key) => return answer_of(&services, &request, &key, repeat).await,
@@ -261,8 +265,7 @@ async fn begin_in(conn: &mut PgConnection, services: &Services, request: &Confir
         return Err(Refusal::HoldExpired { state: current.state }.into());
     }
     if cancellations::is_cancelled(conn, event).await? {
-        let detail = "the event does not take place".into();
-        return Err(Refusal::Conflict { detail, state: "cancelled" }.into());
+        return Err(Refusal::event_cancelled().into());
     }
     if let Some(accept) = request.accept_equal.filter(|accept| *accept != view.row.accept_equal) {
         bookings::set_accept_equal(conn, event, id, accept).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use booking_domain::{EventId, HoldId, HoldState, Owner, SeatState};
+use jiff::Timestamp;
 use sqlx::PgConnection;
 
 use super::once::{Done, Once, once};
@@ -60,8 +61,24 @@ async fn extend(
     if row.first_expires_at.is_some() {
         return Err(conflict("the hold was extended before").into());
     }
-    let taken = seats::lock_of_hold(conn, event, id, SeatState::Held).await?;
     let until = holds::extend(conn, event, id, ttl_s, cap_s).await?;
+    prolong_places(conn, event, id, until).await?;
+    let view = views::read_hold(conn, facts, id).await?;
+    view.ok_or_else(|| Error::defect(format!("the hold {id} was extended and is not there")))
+}
+
+/// Lets the places of an active hold whose row is locked lapse later. The history tells it, so that whoever follows does
+/// not take them for free at their former end.
+///
+/// # Errors
+/// [`Refusal::HoldExpired`] when some of them are another's by now; that the database cannot be had.
+pub(super) async fn prolong_places(
+    conn: &mut PgConnection,
+    event: &EventId,
+    id: HoldId,
+    until: Timestamp,
+) -> Result<(), Error> {
+    let taken = seats::lock_of_hold(conn, event, id, SeatState::Held).await?;
     let prolonged = areas::prolong(conn, event, id, until).await?;
     let (seats, areas) = (holds::seats(conn, event, id).await?.len(), holds::areas(conn, event, id).await?.len());
     if taken.len() != seats || prolonged != areas {
@@ -78,6 +95,5 @@ async fn extend(
         until: Some(until),
     };
     history::apply(conn, change).await?;
-    let view = views::read_hold(conn, facts, id).await?;
-    view.ok_or_else(|| Error::defect(format!("the hold {id} was extended and is not there")))
+    Ok(())
 }

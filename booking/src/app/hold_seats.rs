@@ -62,7 +62,7 @@ pub struct HoldRequest {
 ///
 /// # Errors
 /// [`Refusal::SeatsTaken`], [`Refusal::NotEnough`], [`Refusal::LimitExceeded`], [`Refusal::TooManyHolds`],
-/// [`Refusal::LeavesSingle`]; that the database cannot be had.
+/// [`Refusal::LeavesSingle`]; [`Refusal::Conflict`] when the event does not take place; that the database cannot be had.
 pub async fn hold_seats(
     services: &Services,
     request: HoldRequest,
@@ -70,10 +70,7 @@ pub async fn hold_seats(
 ) -> Result<Done<HoldView>, Error> {
     let facts = Arc::clone(&request.event);
     match ask(services, request, repeat.as_ref()).await? {
-        Outcome::Held(held) => {
-            services.feeds.changed(&facts.event.id);
-            Ok(Done::Fresh(view(&facts, *held)?))
-        }
+        Outcome::Held(held) => Ok(Done::Fresh(view(&facts, *held)?)),
         Outcome::KeyKnown => replay(services, facts, repeat, None).await,
         Outcome::Refused(Refusal::InFlight) => Err(Refusal::InFlight.into()),
         Outcome::Refused(refusal) => replay(services, facts, repeat, Some(refusal)).await,

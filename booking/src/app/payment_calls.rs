@@ -41,20 +41,24 @@ pub(crate) async fn call(
         Act::PayBackAll => {
             // All that was taken, also when it is not what we asked for.
             let left = Money::new(known.captured - known.refunded, payment.amount.currency());
-            let answer = provider.refund(&known.id, left, &format!("{}/refund", known.id)).await;
+            // Another amount is another request: a provider refuses a key that it knows with another amount.
+            let key = format!("{}/refund/{}-{}", known.id, known.refunded, known.captured);
+            let answer = provider.refund(&known.id, left, &key).await;
             crash::point("paid_back");
             answer
         }
         Act::PayBack => return pay_refund(services, payment, known).await,
         _ => return Ok(None),
     };
-    answered(services, payment, act, answer).await
+    answered(services, payment, act, known, answer).await
 }
 
+/// What an answer means. `known` is the picture that the call was made by.
 async fn answered(
     services: &Services,
     payment: &PaymentRow,
     act: Act,
+    known: &ProviderPayment,
     answer: Result<ProviderPayment, ProviderError>,
 ) -> Result<Option<Asked>, Error> {
     match answer {
@@ -63,9 +67,11 @@ async fn answered(
             let reference = payment.key.reference();
             tracing::warn!(reference, status, detail, ?act, "the provider refused it");
             let mut asked = Asked::of(payment, &services.config, look_up(services, payment).await);
+            let money = |known: &ProviderPayment| (known.captured, known.refunded);
+            let was_old = asked.known.as_ref().is_some_and(|now| money(now) != money(known));
             if act == Act::Capture && asked.told == Told::Authorized {
                 asked.told = Told::Uncapturable;
-            } else if act != Act::Capture && !matches!(asked.told, Told::Voided | Told::Refunded) {
+            } else if act != Act::Capture && !was_old && !matches!(asked.told, Told::Voided | Told::Refunded) {
                 // Money that cannot be given back: a person has to.
                 payment_steps::alarm(services, &payment.key, &format!("{act:?} was refused: {detail}")).await?;
                 return Ok(None);
@@ -103,7 +109,7 @@ async fn pay_refund(
             Ok(now) if now.refunded >= refund.before + refund.amount => now,
             // Accepted and still on its way.
             Ok(_) => return Ok(None),
-            Err(error) => return answered(services, payment, Act::PayBack, Err(error)).await,
+            Err(error) => return answered(services, payment, Act::PayBack, known, Err(error)).await,
         }
     };
     payment_steps::note_refund(services, &payment.key, refund).await?;

@@ -239,8 +239,8 @@ async fn give_back(
     };
     payments::set_state(conn, key, state, &step).await?;
     bookings::set_state(conn, event, booking.id, booking.state.payment_failed()?, None).await?;
-    let (patience, failed) = (&services.config.checkout, hold.hold.payment_failed()?);
-    let active = failed.prolonged(hold.now, hold.created_at, patience.retry_s, patience.hold_cap_s);
+    let (config, failed) = (&services.config, hold.hold.payment_failed()?);
+    let active = failed.prolonged(hold.now, hold.created_at, config.checkout.retry_s, config.holds.max_life_s);
     if active.expires_at != failed.expires_at {
         late::prolong(conn, event, hold.id, active.expires_at).await?;
     }

@@ -6,9 +6,9 @@ use booking_domain::{BookingState, HoldState};
 use sqlx::PgConnection;
 
 use super::confirm_booking::{ConfirmRequest, answer_of};
+use super::extend_hold::prolong_places;
 use super::once::{self, Done, Entry, Once, SavedAnswer};
 use super::views::{self, BookingView};
-use crate::config::Checkout;
 use crate::error::{Error, Refusal};
 use crate::services::Services;
 use crate::storage::payments::PaymentKey;
@@ -30,9 +30,10 @@ pub(super) async fn wait(
     request: &ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
-    let (shared, patience, once) = (Arc::new(request.clone()), services.config.checkout.clone(), repeat.clone());
+    let (shared, once) = (Arc::new(request.clone()), repeat.clone());
+    let (retry_s, cap_s) = (services.config.checkout.retry_s, services.config.holds.max_life_s);
     let found = in_tx(&services.db, move |conn| {
-        let (request, patience, once) = (Arc::clone(&shared), patience.clone(), once.clone());
+        let (request, once) = (Arc::clone(&shared), once.clone());
         Box::pin(async move {
             if let Some(once) = once {
                 match once::enter(conn, &once.claim).await? {
@@ -43,7 +44,7 @@ pub(super) async fn wait(
                     Entry::Held(_) => return Err(Refusal::KeyReused.into()),
                 }
             }
-            prolong(conn, &request, &patience).await
+            prolong(conn, &request, retry_s, cap_s).await
         })
     })
     .await?;
@@ -56,13 +57,14 @@ pub(super) async fn wait(
             state => Err(Refusal::Conflict { detail: format!("the booking is {state}"), state: state.name() }.into()),
         },
         Found::Waiting => {
+            services.feeds.changed(&request.event.event.id);
             let source = "it has not answered for a while".into();
             Err(Error::Unavailable { what: "the payment provider", source, retry: false })
         }
     }
 }
 
-async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, patience: &Checkout) -> Result<Found, Error> {
+async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, retry_s: u32, cap_s: u32) -> Result<Found, Error> {
     let event = &request.event.event.id;
     let found = bookings::find(conn, event, request.booking).await?;
     let found = found.filter(|row| request.owners.contains(&row.owner));
@@ -74,10 +76,10 @@ async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, patience: &C
         return Ok(Found::Settled(Box::new(view)));
     }
     if let Some(hold) = hold.filter(|hold| hold.current().state == HoldState::Active) {
-        let longer = hold.hold.prolonged(hold.now, hold.created_at, patience.retry_s, patience.hold_cap_s);
+        let longer = hold.hold.prolonged(hold.now, hold.created_at, retry_s, cap_s);
         if longer.expires_at != hold.hold.expires_at {
             late::prolong(conn, event, hold.id, longer.expires_at).await?;
-            late::prolong_places(conn, event, hold.id, longer.expires_at).await?;
+            prolong_places(conn, event, hold.id, longer.expires_at).await?;
         }
     }
     Ok(Found::Waiting)

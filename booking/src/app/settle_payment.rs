@@ -7,8 +7,8 @@
 //! sale, tickets and announcement in one transaction → capture. No remote call is made while a transaction is
 //! open.
 
-use booking_domain::BookingState;
 use booking_domain::checkout::{Act, Age, Facts, Keep, Told, next};
+use booking_domain::{BookingState, PaymentState};
 
 use super::once::Once;
 use super::payment_outcome::Settled;
@@ -137,6 +137,9 @@ fn told(payment: &PaymentRow, known: &ProviderPayment) -> Told {
     let amount = payment.amount;
     let is_ours = known.amount == amount.amount() && known.currency == amount.currency().code();
     let all_taken = known.captured == 0 || known.captured == amount.amount();
+    // Money of which a part went back by another hand buys nothing.
+    let is_sold = matches!(payment.state, PaymentState::Authorized | PaymentState::Captured);
+    let all_taken = all_taken && (is_sold || known.refunded == 0);
     match known.status {
         ProviderStatus::Processing => Told::Processing,
         ProviderStatus::Declined => Told::Declined,

@@ -71,7 +71,7 @@ async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<Book
         return Err(Refusal::Conflict { detail, state: hold.state.name() }.into());
     }
     if cancellations::is_cancelled(conn, event).await? {
-        return Err(Refusal::Conflict { detail: "the event does not take place".into(), state: "cancelled" }.into());
+        return Err(Refusal::event_cancelled().into());
     }
     let seats = holds::seats(conn, event, request.hold).await?;
     let areas = holds::areas(conn, event, request.hold).await?;

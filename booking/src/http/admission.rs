@@ -2,6 +2,9 @@
 //!
 //! For gateways, which keep fans away from it. Cheap in any case: the stock of an event is read at most four times a second
 //! from its feed, the rest is counted in memory.
+//!
+//! What is said of an event follows from its own holds alone, and only from those whose body, event and pass were found
+//! good: nobody who may not hold can lower a rate, and nobody at all that of another event.
 
 mod load;
 
@@ -10,35 +13,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use booking_domain::{EventId, SeatState};
 use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::body::{Params, param};
+use crate::app::hold_seats::{HoldRequest, hold_seats};
+use crate::app::once::{Done, Once};
+use crate::app::views::HoldView;
+use crate::app::writer;
 use crate::error::{Error, Refusal};
 use crate::feed;
+use crate::passes::chain;
 use crate::services::Services;
-use load::{Load, accept_factor};
+use load::{Ended, Load, Summary, accept_factor};
 
-/// The route whose times count.
-const HOLDS: &str = "/v1/events/{event}/holds";
+/// So many holds under way are all that an event's writer can have to do: one batch in work, and the next one waiting.
+const MUCH: f64 = 2.0 * writer::BATCH as f64;
 /// How old a stock may be.
 const FRESH: Duration = Duration::from_millis(250);
 /// How long reading it may take, and how old it may be when it cannot be read in time.
 const PATIENCE: Duration = Duration::from_millis(500);
 const GOOD_ENOUGH: Duration = Duration::from_secs(5);
-/// Most events whose stock is remembered.
+/// Most events whose stock is remembered, and whose holds are.
 const EVENTS_MAX: usize = 200;
+const LOADS_MAX: usize = 1000;
 
 /// What this node notes about itself; shared by its requests.
 #[derive(Debug)]
 pub(super) struct Meter {
     started: Instant,
-    load: Mutex<Load>,
+    loads: Mutex<HashMap<EventId, Load>>,
     stocks: Mutex<HashMap<EventId, (Instant, Stock)>>,
 }
 
@@ -52,33 +60,70 @@ struct Stock {
 impl Meter {
     /// Nothing noted yet.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), load: Mutex::default(), stocks: Mutex::default() })
+        Arc::new(Self { started: Instant::now(), loads: Mutex::default(), stocks: Mutex::default() })
     }
 
     fn second(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
+
+    /// Notes that a hold is asked for.
+    fn begin(&self, event: &EventId) -> UnderWay<'_> {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if loads.len() >= LOADS_MAX && !loads.contains_key(event) {
+            let second = self.second();
+            loads.retain(|_, load| load.is_live(second));
+        }
+        let is_counted = loads.len() < LOADS_MAX || loads.contains_key(event);
+        let under_way = if is_counted { loads.entry(event.clone()).or_default().begin() } else { 0 };
+        let busy_share = f64::from(under_way) / MUCH;
+        UnderWay { meter: self, event: event.clone(), began: Instant::now(), busy_share, ended: Ended::Abandoned }
+    }
+
+    fn summary(&self, event: &EventId) -> Summary {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.get(event).map(|load| load.summary(self.second())).unwrap_or_default()
+    }
 }
 
-/// The layer that measures holds.
-pub(super) async fn measure(
-    Extension(meter): Extension<Arc<Meter>>,
-    State(services): State<Services>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if request.method() != Method::POST || route != Some(HOLDS) {
-        return next.run(request).await;
+/// A hold under way. What became of it is noted when this is dropped, also when its caller goes away.
+struct UnderWay<'a> {
+    meter: &'a Meter,
+    event: EventId,
+    began: Instant,
+    busy_share: f64,
+    ended: Ended,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let took_ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        let mut loads = self.meter.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(load) = loads.get_mut(&self.event) {
+            load.end(self.meter.second(), self.ended, took_ms, self.busy_share);
+        }
     }
-    let began = Instant::now();
-    let response = next.run(request).await;
-    let took_ms = began.elapsed().as_secs_f64() * 1000.0;
-    let busy = services.db.size().saturating_sub(u32::try_from(services.db.num_idle()).unwrap_or(u32::MAX));
-    let busy_share = f64::from(busy) / f64::from(services.config.database.max_connections.max(1));
-    let mut load = meter.load.lock().unwrap_or_else(PoisonError::into_inner);
-    load.note(meter.second(), took_ms, response.status(), busy_share);
-    response
+}
+
+/// Holds as [`hold_seats`] does, and notes for the event how long it took and how it ended.
+///
+/// # Errors
+/// See [`hold_seats`].
+pub(super) async fn hold_measured(
+    meter: &Meter,
+    services: &Services,
+    request: HoldRequest,
+    repeat: Option<Once<HoldView>>,
+) -> Result<Done<HoldView>, Error> {
+    let mut under_way = meter.begin(&request.event.event.id);
+    let done = hold_seats(services, request, repeat).await;
+    under_way.ended = match &done {
+        Ok(Done::Fresh(_)) => Ended::Made,
+        Ok(_) | Err(Error::Refused(_)) => Ended::Answered,
+        Err(Error::Unavailable { .. }) => Ended::TurnedAway,
+        Err(Error::Internal { .. }) => Ended::Failed,
+    };
+    done
 }
 
 /// Which event.
@@ -90,8 +135,11 @@ pub(super) struct HealthParams {
 #[derive(Debug, Serialize)]
 struct HealthDocument<'a> {
     event: &'a str,
-    stock_left: u64,
-    capacity: u64,
+    /// Missing, with the next, while it cannot be read in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stock_left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<u64>,
     holds_p99_ms: Option<f64>,
     holds_per_s: f64,
     errors_per_s: f64,
@@ -107,11 +155,11 @@ pub(super) async fn health(
     let event = param::<EventId>("event", params.event.as_deref(), "an event's id")?;
     let event = event.ok_or_else(|| Refusal::invalid("#event", "event is needed"))?;
     let stock = stock_of(&services, &meter, &event).await?;
-    let summary = meter.load.lock().unwrap_or_else(PoisonError::into_inner).summary(meter.second());
+    let summary = meter.summary(&event);
     let document = HealthDocument {
         event: event.as_str(),
-        stock_left: stock.left,
-        capacity: stock.capacity,
+        stock_left: stock.map(|stock| stock.left),
+        capacity: stock.map(|stock| stock.capacity),
         holds_p99_ms: summary.p99_ms,
         holds_per_s: summary.holds_per_s,
         errors_per_s: summary.errors_per_s,
@@ -120,27 +168,23 @@ pub(super) async fn health(
     Ok(answer::response(answer::json(StatusCode::OK, &document)))
 }
 
-async fn stock_of(services: &Services, meter: &Arc<Meter>, event: &EventId) -> Result<Stock, Error> {
+/// The stock of an event; `None` while it cannot be read. A node with much to do must not look like one that is not there.
+async fn stock_of(services: &Services, meter: &Arc<Meter>, event: &EventId) -> Result<Option<Stock>, Refusal> {
     let known = meter.stocks.lock().unwrap_or_else(PoisonError::into_inner).get(event).copied();
     if let Some((_, stock)) = known.filter(|(read, _)| read.elapsed() < FRESH) {
-        return Ok(stock);
+        return Ok(Some(stock));
     }
     // A task of its own: a large plan may take longer to read for the first time than any gateway waits.
     let reading = tokio::spawn(read(services.clone(), Arc::clone(meter), event.clone()));
-    let outcome = match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(broken)) => Err(unread(broken.into())),
-        Err(late) => Err(unread(late.into())),
+    let why: Box<dyn std::error::Error + Send + Sync> = match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(Ok(stock))) => return Ok(Some(stock)),
+        Ok(Ok(Err(Error::Refused(refusal)))) => return Err(refusal),
+        Ok(Ok(Err(error))) => error.into(),
+        Ok(Err(broken)) => broken.into(),
+        Err(late) => late.into(),
     };
-    outcome.or_else(|error| {
-        // A node with much to do must not look like one that is not there.
-        let lately = known.filter(|(read, _)| read.elapsed() < GOOD_ENOUGH && !matches!(error, Error::Refused(_)));
-        lately.map(|(_, stock)| stock).ok_or(error)
-    })
-}
-
-fn unread(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::Unavailable { what: "the stock of an event", source, retry: false }
+    tracing::debug!(%event, error = %chain(&*why), "the stock of an event cannot be read in time");
+    Ok(known.filter(|(read, _)| read.elapsed() < GOOD_ENOUGH).map(|(_, stock)| stock))
 }
 
 async fn read(services: Services, meter: Arc<Meter>, event: EventId) -> Result<Stock, Error> {

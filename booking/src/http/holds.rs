@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,6 +13,7 @@ use booking_domain::{AreaId, EventId, HoldId, HoldState};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::admission::{Meter, hold_measured};
 use super::answer::{self, Answer};
 use super::body::{Ids, OptionalPayload, Payload};
 use super::caller::{Caller, now_s};
@@ -20,7 +22,7 @@ use super::documents::HoldDocument;
 use super::problem::ProblemDocument;
 use super::request::RequestFacts;
 use crate::app::extend_hold::extend_hold;
-use crate::app::hold_seats::{HoldRequest, Wish, hold_seats};
+use crate::app::hold_seats::{HoldRequest, Wish};
 use crate::app::release_hold::release_hold;
 use crate::app::views::{self, HoldView};
 use crate::error::{Error, Fault, Refusal};
@@ -157,6 +159,7 @@ fn wish_for_best(best: NewHoldBest, event: &EventFacts) -> Result<Wish, Refusal>
         (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn create(
     State(services): State<Services>,
+    Extension(meter): Extension<Arc<Meter>>,
     Ids(event): Ids<EventId>,
     caller: Caller,
     request: RequestFacts,
@@ -173,8 +176,8 @@ pub(super) async fn create(
         once.also = Some(holder.owner.as_str().to_owned());
     }
     let expired = caller.expire_beside(&holder.owner);
-    let done =
-        hold_seats(&services, HoldRequest { event, owner: holder.owner, is_new: holder.is_new, wish }, repeat).await;
+    let asked = HoldRequest { event, owner: holder.owner, is_new: holder.is_new, wish };
+    let done = hold_measured(&meter, &services, asked, repeat).await;
     let response = answer::finish(done, &answer)?;
     Ok((AppendHeaders(expired.into_iter().map(|line| (SET_COOKIE, line))), response).into_response())
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::holds::{HeldArea, HeldSeat, Price};
 use super::idempotency::Claim;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 /// One request of a batch.
 #[derive(Debug, Clone)]
@@ -131,7 +131,8 @@ pub struct SeatsChanged {
 /// ask [`settle`].
 ///
 /// # Errors
-/// When the database cannot be had; a defect when the requests contradict the tables.
+/// [`Refusal::Conflict`] when the event does not take place: then nothing was done. When the database cannot be had; a
+/// defect when the requests contradict the tables.
 pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committed, Error> {
     let columns = Columns::of(batch.orders);
     let row = sqlx::query!(
@@ -139,7 +140,9 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
                   short_area as "short_area!: Vec<Option<String>>", taken_requests, taken_seats,
                   expired as "expired!", entries as "entries: sqlx::types::Json<Vec<SeatsChanged>>"
            from hold_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                           $21, $22, $23, $24, $25, $26, $27, $28)"#,
+                           $21, $22, $23, $24, $25, $26, $27, $28)
+           -- Decided before the function is called: of an event that does not take place nothing is taken.
+           where not exists (select from event_cancellation where event_id = $1)"#,
         batch.event.as_str(),
         batch.seen,
         batch.entries,
@@ -169,8 +172,9 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
         &columns.keys as _,
         &columns.hashes as _
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
+    let row = row.ok_or_else(Refusal::event_cancelled)?;
     let taken = row.taken_requests.unwrap_or_default().into_iter().zip(row.taken_seats.unwrap_or_default());
     let mut verdicts = Vec::with_capacity(batch.orders.len());
     for ((code, have), area) in row.verdicts.iter().zip(&row.have).zip(row.short_area) {

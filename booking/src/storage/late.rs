@@ -143,7 +143,7 @@ pub async fn area_places(conn: &mut PgConnection, event: &EventId, hold: HoldId)
     Ok(rows.fetch_all(conn).await?)
 }
 
-/// Writes when a hold lapses. Its places follow by [`prolong_places`], or by the change that is under way.
+/// Writes when a hold lapses. Its places follow by a change of their own, or by the one that is under way.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -153,41 +153,6 @@ pub async fn prolong(conn: &mut PgConnection, event: &EventId, hold: HoldId, unt
         event.as_str(),
         hold.get(),
         jiff_sqlx::ToSqlx::to_sqlx(until) as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Writes when the places of an active hold lapse, whose row is locked.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn prolong_places(
-    conn: &mut PgConnection,
-    event: &EventId,
-    hold: HoldId,
-    until: Timestamp,
-) -> Result<(), Error> {
-    let until = jiff_sqlx::ToSqlx::to_sqlx(until);
-    // Locked in their order first: an update alone takes them in any.
-    sqlx::query!(
-        "with mine as materialized (
-             select s.seat_no from seat s where s.event_id = $1 and s.hold_id = $2 and s.state = 1
-                and s.seat_no = any (select h.seat_no from hold_seat h where h.event_id = $1 and h.hold_id = $2)
-             order by s.seat_no for update)
-         update seat s set expires_at = $3 from mine where s.event_id = $1 and s.seat_no = mine.seat_no",
-        event.as_str(),
-        hold.get(),
-        until as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!(
-        "update hold_area set expires_at = $3 where event_id = $1 and hold_id = $2 and state = 1",
-        event.as_str(),
-        hold.get(),
-        until as _
     )
     .execute(conn)
     .await?;

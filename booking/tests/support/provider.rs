@@ -1,7 +1,7 @@
 //! A provider that misbehaves on command, in front of the real one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +34,12 @@ pub(crate) struct Faults {
     pub(crate) forget_references: AtomicBool,
     /// The provider finds nothing by its own ids.
     pub(crate) forget_payments: AtomicBool,
+    /// When above 0: the provider says that it has taken this much and no more.
+    pub(crate) report_captured: AtomicI64,
+    /// So many questions are answered as if nothing had gone back yet.
+    pub(crate) old_answers: AtomicU32,
+    /// A refund that cannot be made is refused for good, as Stripe does it.
+    pub(crate) refuse_refunds: AtomicBool,
     /// Nobody answers questions.
     pub(crate) lose_questions: AtomicBool,
 }
@@ -63,6 +69,14 @@ impl FaultyProvider {
             payment.status = ProviderStatus::Processing;
         }
         payment.amount += i64::from(self.is(|faults| &faults.report_other_amounts));
+        let captured = self.faults.report_captured.load(Ordering::SeqCst);
+        if captured > 0 {
+            payment.captured = payment.captured.min(captured);
+        }
+        let less = |left: u32| left.checked_sub(1);
+        if self.faults.old_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            payment.refunded = 0;
+        }
         payment
     }
 }
@@ -122,7 +136,13 @@ impl PaymentProvider for FaultyProvider {
     }
 
     async fn refund(&self, payment: &str, amount: Money, key: &str) -> Result<ProviderPayment, ProviderError> {
-        self.inner.refund(payment, amount, key).await
+        let answer = self.inner.refund(payment, amount, key).await;
+        match answer {
+            Err(ProviderError::Unknown(why)) if self.is(|faults| &faults.refuse_refunds) => {
+                Err(ProviderError::Refused { status: 400, detail: why.to_string() })
+            }
+            answer => answer,
+        }
     }
 
     fn parse_webhook(&self, raw: &[u8], headers: &HeaderMap, now_s: i64) -> Result<WebhookEvent, WebhookError> {

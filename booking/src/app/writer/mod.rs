@@ -28,10 +28,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
+use crate::feed::Feeds;
 use crate::storage::hold_batch::{HoldOrder, OwnerLimits};
 
 /// Requests that may wait per event; at the rate of one node about a fifth of a second.
 const QUEUE: usize = 4096;
+
+/// Most requests that one commit serves.
+pub const BATCH: usize = plan::MAX_REQUESTS;
 
 /// A request on its way through the writer.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub(super) struct Held {
 pub struct Writers {
     pool: PgPool,
     terms: Terms,
+    /// Who is told of what was committed.
+    feeds: Arc<Feeds>,
     queues: std::sync::Mutex<HashMap<EventId, mpsc::Sender<Ask>>>,
 }
 
@@ -88,9 +94,9 @@ struct Terms {
 impl Writers {
     /// Writers with connections of their own; none runs yet.
     #[must_use]
-    pub fn new(pool: PgPool, holds: &config::Holds) -> Self {
+    pub fn new(pool: PgPool, holds: &config::Holds, feeds: Arc<Feeds>) -> Self {
         let limits = OwnerLimits { places: holds.max_seats_per_visitor, holds: holds.max_holds_per_visitor };
-        Self { pool, terms: Terms { ttl_s: holds.ttl_s, limits }, queues: std::sync::Mutex::default() }
+        Self { pool, terms: Terms { ttl_s: holds.ttl_s, limits }, feeds, queues: std::sync::Mutex::default() }
     }
 
     /// Most places of one owner.
@@ -118,7 +124,8 @@ impl Writers {
         loop {
             let queue = queues.entry(event.clone()).or_insert_with(|| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                tokio::spawn(task::Writer::new(&ask.facts, self.pool.clone(), self.terms, receiver).run());
+                let feeds = Arc::clone(&self.feeds);
+                tokio::spawn(task::Writer::new(&ask.facts, self.pool.clone(), self.terms, feeds, receiver).run());
                 sender
             });
             match queue.try_send(ask) {

@@ -16,6 +16,7 @@ use super::{Ask, Held, Outcome, QUEUE, Terms};
 use crate::app::release_hold;
 use crate::error::{Error, Refusal};
 use crate::events::{EventFacts, Seated};
+use crate::feed::Feeds;
 use crate::passes::chain;
 use crate::storage::hold_batch::{self, Batch, Committed, HoldOrder, Verdict};
 use crate::storage::mirror as table;
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     event: EventId,
     pool: PgPool,
     terms: Terms,
+    feeds: Arc<Feeds>,
     queue: mpsc::Receiver<Ask>,
     waiting: Vec<Ask>,
     mirror: Option<Mirror>,
@@ -67,12 +69,19 @@ enum Failed {
 }
 
 impl Writer {
-    pub(super) fn new(facts: &EventFacts, pool: PgPool, terms: Terms, queue: mpsc::Receiver<Ask>) -> Self {
+    pub(super) fn new(
+        facts: &EventFacts,
+        pool: PgPool,
+        terms: Terms,
+        feeds: Arc<Feeds>,
+        queue: mpsc::Receiver<Ask>,
+    ) -> Self {
         let (event, seated) = (facts.event.id.clone(), facts.seated.clone());
         Self {
             event,
             pool,
             terms,
+            feeds,
             queue,
             waiting: Vec::new(),
             mirror: None,
@@ -222,11 +231,20 @@ impl Writer {
         match self.commit(&batch).await {
             Ok(committed) => {
                 metrics::histogram!("usher_booking_hold_batch_seconds").record(began.elapsed().as_secs_f64());
+                // Also when whoever asked went away meanwhile.
+                self.feeds.changed(&self.event);
                 if let Err(error) = self.learn(&batch, &committed).await {
                     tracing::warn!(event = %self.event, error = %chain(&error), "the seats are read anew");
                     self.mirror = None;
                 }
                 self.answer(batch, committed);
+            }
+            // The event does not take place: no request of any batch has anything of it.
+            Err(Failed::Undone(Error::Refused(refusal))) => {
+                self.mirror.iter_mut().for_each(Mirror::end_claims);
+                for ask in batch {
+                    let _ = ask.reply.send(Ok(Outcome::Refused(refusal.clone())));
+                }
             }
             // One of them may be what fails: alone it harms no other.
             Err(Failed::Undone(Error::Internal { .. })) if batch.len() > 1 => {
@@ -323,6 +341,7 @@ impl Writer {
         let ids: Vec<(HoldId, &Owner)> = batch.iter().map(|ask| (ask.order.id, &ask.order.owner)).collect();
         match self.settled(&ids).await {
             Ok(made) => {
+                self.feeds.changed(&self.event);
                 for ask in batch {
                     let outcome = match made.get(&ask.order.id) {
                         Some((made_at, until)) => {
@@ -370,7 +389,8 @@ impl Writer {
             for (id, ..) in self.settle_once(&ids).await? {
                 let owner = some.iter().find(|(lost, _)| *lost == id).map(|(_, owner)| owner.clone());
                 match release_hold::release_in(&self.pool, &self.event, id, &Vec::from_iter(owner)).await {
-                    Ok(()) | Err(Error::Refused(_)) => {}
+                    Ok(()) => self.feeds.changed(&self.event),
+                    Err(Error::Refused(_)) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Form;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Form};
 use booking_domain::EventId;
 use sha2::{Digest, Sha256};
 
 use super::forms::{self, Fields};
 use super::notices::Reason;
 use super::words;
-use crate::app::hold_seats::{HoldRequest, Wish, hold_seats};
+use crate::app::hold_seats::{HoldRequest, Wish};
 use crate::app::once::{Claim, Done, Once, SavedAnswer};
 use crate::app::views::HoldView;
 use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
+use crate::http::admission::{Meter, hold_measured};
 use crate::http::answer;
 use crate::http::body::Ids;
 use crate::http::caller::{self, Caller, Holder};
@@ -30,6 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Holds, then shows the hold; or shows the event again, with the reason.
 pub(super) async fn hold(
     State(services): State<Services>,
+    Extension(meter): Extension<Arc<Meter>>,
     caller: Caller,
     Ids(event): Ids<EventId>,
     Form(fields): Form<Vec<(String, String)>>,
@@ -47,7 +49,7 @@ pub(super) async fn hold(
     let expired = caller.expire_beside(&holder.owner);
     let request = HoldRequest { event: facts, owner: holder.owner, is_new: holder.is_new, wish };
     for _ in 0..LOOKS {
-        match hold_seats(&services, request.clone(), repeat.clone()).await {
+        match hold_measured(&meter, &services, request.clone(), repeat.clone()).await {
             Ok(Done::Fresh(view)) => return Ok(with_cookies(&expired, answers.held(&view))),
             Ok(Done::Replayed(saved)) => return Ok(with_cookies(&expired, saved)),
             Ok(Done::Paying(_)) | Err(Error::Refused(Refusal::InFlight)) => tokio::time::sleep(LOOK_EVERY).await,

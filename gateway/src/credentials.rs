@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
 use queue_token::{Keyring, Pass, Place, SaleId, TokenError, VisitorId};
 
 /// Most passes remembered; when full the map starts anew.
@@ -45,6 +45,19 @@ impl CookieStyle {
         format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
     }
 
+    /// Whether this is the name of the cookie of this kind and sale; [`Self::name`] without a copy.
+    fn is_name(self, name: &[u8], kind: &str, sale: &SaleId) -> bool {
+        let prefixes: [&[u8]; 4] = [if self.secure { b"__Host-" } else { b"" }, b"usher_", kind.as_bytes(), b"_"];
+        let rest = prefixes.iter().try_fold(name, |rest, prefix| rest.strip_prefix(*prefix));
+        rest == Some(sale.as_str().as_bytes())
+    }
+
+    /// The text of a cookie of ours.
+    fn cookie<'a>(self, headers: &'a HeaderMap, kind: &str, sale: &SaleId) -> Option<&'a str> {
+        let (_, value) = cookies(headers).find(|(name, _)| self.is_name(name, kind, sale))?;
+        std::str::from_utf8(value).ok()
+    }
+
     /// Whether a cookie of this name is ours and must not reach the origin.
     pub fn is_ours(name: &[u8]) -> bool {
         let name = name.strip_prefix(b"__Host-").unwrap_or(name);
@@ -62,11 +75,6 @@ pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The text of a cookie of ours.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    cookies(headers).find(|(known, _)| *known == name.as_bytes()).and_then(|(_, value)| std::str::from_utf8(value).ok())
-}
-
 /// `Authorization: SCHEME TOKEN`.
 fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
@@ -76,37 +84,44 @@ fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
 
 /// The place token of a request for this sale: the header wins over the cookie.
 pub fn place_token<'a>(headers: &'a HeaderMap, style: CookieStyle, sale: &SaleId) -> Option<&'a str> {
-    let name = style.name("place", sale);
-    authorization(headers, "place").or_else(|| cookie(headers, &name))
+    authorization(headers, "place").or_else(|| style.cookie(headers, "place", sale))
 }
 
-/// The pass tokens of a request: the header first, then the cookie of the given sale, or all of ours.
-fn pass_tokens<'a>(headers: &'a HeaderMap, style: CookieStyle, sale: Option<&SaleId>) -> Vec<&'a str> {
-    let mut tokens: Vec<&str> = authorization(headers, "pass").into_iter().collect();
-    match sale {
-        Some(sale) => tokens.extend(cookie(headers, &style.name("pass", sale))),
-        None => {
-            let prefix = if style.secure { "__Host-usher_pass_" } else { "usher_pass_" };
-            let ours = cookies(headers).filter(|(name, _)| name.starts_with(prefix.as_bytes()));
-            tokens.extend(ours.filter_map(|(_, value)| std::str::from_utf8(value).ok()).take(8));
-        }
-    }
-    tokens
+/// The pass tokens among all cookies of a request.
+fn pass_cookies(headers: &HeaderMap, style: CookieStyle) -> impl Iterator<Item = &str> {
+    let prefix = if style.secure { "__Host-usher_pass_" } else { "usher_pass_" };
+    let ours = cookies(headers).filter(move |(name, _)| name.starts_with(prefix.as_bytes()));
+    ours.filter_map(|(_, value)| std::str::from_utf8(value).ok()).take(8)
 }
 
-/// A pass with the token that proves it.
-#[derive(Debug, Clone)]
+/// A pass with the token that proves it, and what the origin is told of it.
+#[derive(Debug)]
 pub struct HeldPass {
     /// The facts.
     pub pass: Pass,
     /// The token.
-    pub token: Arc<str>,
+    pub token: Box<str>,
+    /// Visitor, sale and token as header values: a visitor inside sends many requests.
+    pub told: [HeaderValue; 3],
 }
+
+impl HeldPass {
+    /// A verified or just signed pass.
+    pub fn new(pass: Pass, token: &str) -> Self {
+        let value = |text: &str| HeaderValue::from_str(text).expect("ids and signed tokens are visible ASCII");
+        let told = [value(&pass.visitor.to_string()), value(pass.sale.as_str()), value(token)];
+        Self { pass, token: token.into(), told }
+    }
+}
+
+/// What a remembered pass is found by: the end of its token, which is a part of its signature. The whole token is compared
+/// once it is found.
+type Ending = [u8; 16];
 
 /// Verifies credentials, remembering passes.
 #[derive(Debug, Default)]
 pub struct Credentials {
-    passes: RwLock<HashMap<Arc<str>, HeldPass>>,
+    passes: RwLock<HashMap<Ending, Arc<HeldPass>>>,
     /// Visitors who gave their slot back, with the second until which a pass of theirs could still be live.
     left: RwLock<HashMap<VisitorId, u64>>,
 }
@@ -120,27 +135,32 @@ impl Credentials {
         sale: Option<&SaleId>,
         ring: &Keyring,
         now_s: u64,
-    ) -> Option<HeldPass> {
-        pass_tokens(headers, style, sale)
-            .into_iter()
-            .filter_map(|token| self.verified(token, ring, now_s).ok())
-            .filter(|held| !self.has_left(&held.pass))
-            .find(|held| sale.is_none_or(|sale| held.pass.sale == *sale))
+    ) -> Option<Arc<HeldPass>> {
+        let good = |token: &str| {
+            let held = self.verified(token, ring, now_s).ok()?;
+            let counts = !self.has_left(&held.pass) && sale.is_none_or(|sale| held.pass.sale == *sale);
+            counts.then_some(held)
+        };
+        authorization(headers, "pass").and_then(good).or_else(|| match sale {
+            Some(sale) => style.cookie(headers, "pass", sale).and_then(good),
+            None => pass_cookies(headers, style).find_map(good),
+        })
     }
 
-    fn verified(&self, token: &str, ring: &Keyring, now_s: u64) -> Result<HeldPass, TokenError> {
-        if let Some(held) = self.passes.read().ok().and_then(|passes| passes.get(token).cloned())
+    fn verified(&self, token: &str, ring: &Keyring, now_s: u64) -> Result<Arc<HeldPass>, TokenError> {
+        let ending: Ending = *token.as_bytes().last_chunk().ok_or(TokenError::Malformed("shape"))?;
+        if let Some(held) = self.passes.read().ok().and_then(|passes| passes.get(&ending).cloned())
+            && *held.token == *token
             && held.pass.expires_at_s > now_s
         {
             return Ok(held);
         }
-        let pass = ring.verify_pass(token, now_s)?;
-        let held = HeldPass { pass, token: Arc::from(token) };
+        let held = Arc::new(HeldPass::new(ring.verify_pass(token, now_s)?, token));
         if let Ok(mut passes) = self.passes.write() {
             if passes.len() >= CACHE_MAX {
                 passes.clear();
             }
-            passes.insert(held.token.clone(), held.clone());
+            passes.insert(ending, held.clone());
         }
         Ok(held)
     }
@@ -220,7 +240,6 @@ pub fn place<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use queue_token::{KeyringFile, PassId};
 
     const NOW_S: u64 = 1_800_000_000;
@@ -271,5 +290,14 @@ mod tests {
         assert_eq!(set, "__Host-usher_pass_demo=T; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
         assert!(CookieStyle::is_ours(b"__Host-usher_pass_demo") && CookieStyle::is_ours(b"usher_place_x"));
         assert!(!CookieStyle::is_ours(b"usher_buyer"));
+        let demo: SaleId = "demo".parse().unwrap();
+        for style in [CookieStyle { secure: true }, CookieStyle { secure: false }] {
+            assert!(style.is_name(style.name("pass", &demo).as_bytes(), "pass", &demo));
+            for other in
+                ["usher_place_demo", "usher_pass_demo2", "__Host-usher_pass_dem", "__Host-__Host-usher_pass_demo"]
+            {
+                assert!(!style.is_name(other.as_bytes(), "pass", &demo), "{other}");
+            }
+        }
     }
 }

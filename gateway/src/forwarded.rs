@@ -5,9 +5,81 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::credentials::{CookieStyle, cookies};
+use crate::credentials::{CookieStyle, HeldPass, cookies};
+
+static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
+static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TOLD_OF_PASS: [HeaderName; 3] = [
+    HeaderName::from_static("usher-visitor"),
+    HeaderName::from_static("usher-sale"),
+    HeaderName::from_static("usher-pass"),
+];
+
+/// What the gateway says to the origin about a request.
+#[derive(Debug)]
+pub struct Told<'a> {
+    /// The client's address as far as it is believed.
+    pub client: IpAddr,
+    /// Whether fans come by `https`.
+    pub secure: bool,
+    /// Id of the request in our log.
+    pub request_id: HeaderValue,
+    /// The pass it goes with.
+    pub pass: Option<&'a HeldPass>,
+}
+
+/// Takes out of `headers` what is not for the origin, and puts in what it is told. `inbound` is what the client sent.
+pub fn for_origin(headers: &mut HeaderMap, inbound: &HeaderMap, told: Told<'_>) {
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forged(name)).cloned().collect();
+    for name in forged {
+        headers.remove(&name);
+    }
+    match foreign_cookies(inbound) {
+        Some(cookies) => drop(headers.insert(COOKIE, cookies)),
+        None => drop(headers.remove(COOKIE)),
+    }
+    // Our own credentials are for us; the origin gets the pass in a header of its own.
+    if inbound.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).is_some_and(is_ours) {
+        headers.remove(AUTHORIZATION);
+    }
+    headers.reserve(4 + TOLD_OF_PASS.len());
+    headers.insert(&FOR, address_value(told.client));
+    headers.insert(&PROTO, HeaderValue::from_static(if told.secure { "https" } else { "http" }));
+    if let Some(host) = inbound.get(HOST) {
+        headers.insert(&HOST_ASKED, host.clone());
+    }
+    headers.insert(&REQUEST_ID, told.request_id);
+    for (name, value) in TOLD_OF_PASS.iter().zip(told.pass.iter().flat_map(|pass| &pass.told)) {
+        headers.insert(name, value.clone());
+    }
+}
+
+/// Takes out of an answer of the origin what is only for us, and puts in the request's id. Answers what the origin said
+/// about the pass.
+pub fn from_origin(headers: &mut HeaderMap, request_id: HeaderValue) -> Option<HeaderValue> {
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("usher-")).cloned().collect();
+    let said = if ours.is_empty() { None } else { headers.get("usher-pass").cloned() };
+    for name in ours {
+        headers.remove(&name);
+    }
+    headers.insert(&REQUEST_ID, request_id);
+    said
+}
+
+/// `Authorization` schemes that are for the gateway.
+fn is_ours(value: &str) -> bool {
+    let scheme = value.split(' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("pass") || scheme.eq_ignore_ascii_case("place")
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    HeaderValue::from_str(&address.to_string()).expect("addresses are visible ASCII")
+}
 
 /// Whether a request header must not pass from a client to the origin.
 pub fn is_forged(name: &HeaderName) -> bool {
@@ -94,6 +166,71 @@ mod tests {
         let key = |text: &str| limit_key(text.parse().unwrap()).to_string();
         assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
         assert_eq!(key("::ffff:1.2.3.4"), "1.2.3.4");
+    }
+
+    #[test]
+    fn the_origin_hears_of_us_what_we_say_and_of_the_client_the_rest() {
+        let pass = queue_token::Pass {
+            sale: "demo".parse().unwrap(),
+            visitor: queue_token::VisitorId::from_bytes([1; 16]),
+            id: queue_token::PassId::from_bytes([2; 16]),
+            issued_at_s: 1,
+            expires_at_s: 2,
+        };
+        let held = HeldPass::new(pass, "TOKEN");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "a"),
+            ("accept", "x/y"),
+            ("authorization", "Pass TOKEN"),
+            ("cookie", "usher_pass_demo=T"),
+            ("usher-visitor", "forged"),
+            ("usher-new", "forged"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let inbound = headers.clone();
+        let told = |pass| Told {
+            client: IpAddr::from([1, 2, 3, 4]),
+            secure: true,
+            request_id: HeaderValue::from_static("id"),
+            pass,
+        };
+        for_origin(&mut headers, &inbound, told(Some(&held)));
+        let mut said: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        said.sort_unstable();
+        let visitor = held.pass.visitor.to_string();
+        let expected = [
+            ("accept", "x/y"),
+            ("host", "a"),
+            ("usher-pass", "TOKEN"),
+            ("usher-sale", "demo"),
+            ("usher-visitor", visitor.as_str()),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-host", "a"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "id"),
+        ];
+        assert_eq!(said, expected);
+        for_origin(&mut headers, &inbound, told(None));
+        assert!(
+            headers.keys().all(|name| !name.as_str().starts_with("usher-")),
+            "without a pass nothing is said of one"
+        );
+    }
+
+    #[test]
+    fn what_the_origin_says_to_us_stays_here() {
+        let mut headers = HeaderMap::new();
+        headers.insert("usher-pass", "depart".parse().unwrap());
+        headers.insert("usher-other", "x".parse().unwrap());
+        headers.insert("etag", "y".parse().unwrap());
+        assert_eq!(from_origin(&mut headers, HeaderValue::from_static("id")).unwrap(), "depart");
+        assert_eq!(headers.len(), 2, "{headers:?}");
+        assert_eq!((&headers["etag"], &headers["x-request-id"]), (&"y".parse().unwrap(), &"id".parse().unwrap()));
+        assert_eq!(from_origin(&mut headers, HeaderValue::from_static("id")), None);
     }
 
     #[test]

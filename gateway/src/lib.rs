@@ -9,7 +9,7 @@
 //! | route | [`routes`] | one of our own routes, a guarded path of a sale, or neither |
 //! | credentials | [`credentials`] | pass and place are read from cookies and headers and verified |
 //! | decide | [`admission`] | pure: proxy, join, ask the line, show the waiting room, refuse |
-//! | answer | [`room`] | the public routes and the waiting room |
+//! | answer | [`own`], [`room`] | the public routes and the waiting room |
 //! | proxy | [`proxy`], [`upstream`] | to a healthy origin, with clean headers |
 //!
 //! Beside the requests run, in a runtime of their own, the jobs of [`line`]: batched joins and presence, the
@@ -33,6 +33,7 @@ pub mod keys;
 pub mod limits;
 pub mod line;
 pub mod negotiate;
+pub mod own;
 pub mod problem;
 pub mod proxy;
 pub mod room;

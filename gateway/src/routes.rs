@@ -12,7 +12,7 @@ use queue::settings::GuardedPath;
 use queue_token::SaleId;
 
 /// Where our own routes live.
-const OWN_PREFIX: &str = "/_usher";
+pub const OWN_PREFIX: &str = "/_usher";
 
 /// A route of our own, as CONTRACT names them.
 #[derive(Debug, Clone, PartialEq, Eq)]

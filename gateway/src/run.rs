@@ -78,8 +78,9 @@ pub fn run(config: Config) -> Result<()> {
     let whole = |path: &String| GuardedPath { path: path.clone(), methods: Vec::new() };
     let private = Guards::new(&[], &config.private_paths.iter().map(whole).collect::<Vec<_>>());
     let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials, limits });
-    let proxy = pingora::proxy::http_proxy(&server.configuration, Proxy { gate, balancer: nodes, private });
-    let mut proxy = Service::new("edge".to_owned(), Edge::new(config.clone(), proxy));
+    let behind = Proxy { gate: gate.clone(), balancer: nodes, private };
+    let proxy = pingora::proxy::http_proxy(&server.configuration, behind);
+    let mut proxy = Service::new("edge".to_owned(), Edge::new(gate, proxy));
     proxy.add_listener(
         ListenerConfig::tcp(config.listen.to_string())
             .l4_buffer(L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES)),

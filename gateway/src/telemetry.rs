@@ -27,16 +27,67 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// RFC 3339 in UTC with microseconds.
+/// RFC 3339 in UTC with microseconds; empty beyond the year 9999.
 pub fn rfc3339_us(us: u64) -> String {
-    let us = i64::try_from(us).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_microsecond(us).map(|t| format!("{t:.6}")).unwrap_or_default()
+    let mut text = rfc3339(us / 1_000_000);
+    if text.pop().is_some() {
+        text.push('.');
+        push_digits(&mut text, us % 1_000_000, 100_000);
+        text.push('Z');
+    }
+    text
 }
 
-/// RFC 3339 in UTC with seconds.
+/// RFC 3339 in UTC with seconds; empty beyond the year 9999.
 pub fn rfc3339_ms(ms: u64) -> String {
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(ms).map(|t| format!("{t:.0}")).unwrap_or_default()
+    rfc3339(ms / 1000)
+}
+
+/// Each poll tells two times, so they are written without a formatter.
+fn rfc3339(s: u64) -> String {
+    /// The end of the last whole day that every library can tell.
+    const END_S: u64 = 253_402_128_000;
+    let mut text = String::with_capacity("2027-01-15T08:00:00.000000Z".len());
+    if s >= END_S {
+        return text;
+    }
+    let (year, month, day) = civil(s / 86_400);
+    let s = s % 86_400;
+    push_digits(&mut text, year, 1000);
+    for (mark, value) in [('-', month), ('-', day), ('T', s / 3600), (':', s / 60 % 60), (':', s % 60)] {
+        text.push(mark);
+        push_digits(&mut text, value, 10);
+    }
+    text.push('Z');
+    text
+}
+
+/// Year, month and day so many days after 1970-01-01. Counts from a first of March, so that leap days come last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// Appends a number with leading zeros; `first` is what its first digit counts.
+fn push_digits(text: &mut String, value: u64, first: u64) {
+    let mut counts = first;
+    while counts > 0 {
+        text.push(char::from(b'0' + (value / counts % 10) as u8));
+        counts /= 10;
+    }
+}
+
+/// The id of a new request: 32 hexadecimal digits.
+pub fn new_request_id() -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    rand::random::<[u8; 16]>().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte)]).collect()
 }
 
 /// JSON lines on standard error; the level comes from `RUST_LOG`.
@@ -101,5 +152,22 @@ mod tests {
     fn times_are_written_in_utc() {
         assert_eq!(rfc3339_us(1_800_000_000_000_123), "2027-01-15T08:00:00.000123Z");
         assert_eq!(rfc3339_ms(1_800_000_000_999), "2027-01-15T08:00:00Z");
+        assert_eq!(rfc3339_us(u64::MAX), "");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn times_are_written_as_the_library_writes_them(us in 0..253_402_128_000_000_000_u64) {
+            let time = jiff::Timestamp::from_microsecond(us as i64).unwrap();
+            assert_eq!(rfc3339_us(us), format!("{time:.6}"));
+            assert_eq!(rfc3339_ms(us / 1000), format!("{time:.0}"));
+        }
+    }
+
+    #[test]
+    fn request_ids_are_32_digits_and_differ() {
+        let (one, two) = (new_request_id(), new_request_id());
+        assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
+        assert_ne!(one, two);
     }
 }

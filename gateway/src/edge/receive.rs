@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Duration, Instant};
 
 use super::deadline::Deadline;
 use super::head::{self, Fault};
+use super::stopping::Stopping;
 use crate::config::Limits;
 
 /// What came of waiting for a head.
@@ -41,7 +41,7 @@ pub async fn receive(
     deadline: &mut Deadline,
     wait: Duration,
     limits: &Limits,
-    stop: &mut ShutdownWatch,
+    stop: &mut Stopping,
 ) -> Received {
     let mut first = [0];
     let idle_until = Instant::now() + wait;
@@ -49,8 +49,7 @@ pub async fn receive(
         biased;
         read = stream.read(&mut first) => read,
         () = deadline.passes(idle_until) => return Received::Nothing,
-        // Ends with the signal to stop, or with whoever would send it.
-        _ = stop.wait_for(|stopping| *stopping) => return Received::Nothing,
+        () = stop.comes() => return Received::Nothing,
     };
     if !matches!(read, Ok(1)) {
         return Received::Nothing;

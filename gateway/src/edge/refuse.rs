@@ -8,8 +8,10 @@ use tokio::time::timeout;
 
 use super::head::{self, Fault};
 use super::receive::Refusal;
+use super::wire::on_the_wire;
 use crate::problem::{Kind, Problem};
 use crate::room::Answer;
+use crate::telemetry;
 
 /// What is still on its way is read up to this far, so that the client sees the answer and not a reset.
 const SWALLOW_BYTES: usize = 4 << 20;
@@ -18,11 +20,11 @@ const SWALLOW: Duration = Duration::from_secs(2);
 
 /// Answers and hangs up.
 pub async fn refuse(stream: &mut Stream, refusal: Refusal, head: &[u8]) {
-    let request_id = format!("{:032x}", rand::random::<u128>());
-    let answer = problem(refusal).answer(&head::path(head), &request_id);
+    let request_id = telemetry::new_request_id();
+    let answer = answer(refusal, &head::path(head), &request_id);
     tracing::debug!(%request_id, ?refusal, "a request was refused at the edge");
     metrics::counter!("usher_gateway_requests_total", "outcome" => "refused").increment(1);
-    let bytes = on_the_wire(&answer, head.starts_with(b"HEAD "));
+    let bytes = on_the_wire(&answer, head.starts_with(b"HEAD "), true).unwrap_or_default();
     let told = timeout(SWALLOW, async {
         stream.write_all(&bytes).await?;
         AsyncWriteExt::shutdown(stream).await
@@ -44,6 +46,14 @@ async fn swallow(stream: &mut Stream) {
     }
 }
 
+fn answer(refusal: Refusal, path: &str, request_id: &str) -> Answer {
+    let answer = problem(refusal).answer(path, request_id);
+    match refusal {
+        Refusal::Fault(Fault::Method) => answer.header("allow", head::METHODS.join(", ")),
+        _ => answer,
+    }
+}
+
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Late => Problem::new(Kind::Invalid, "The request's head took too long.").status(408),
@@ -56,24 +66,6 @@ fn problem(refusal: Refusal) -> Problem {
         }
         Refusal::Fault(Fault::Body) => Problem::new(Kind::TooLarge, "The request's body is larger than allowed."),
     }
-}
-
-/// The answer as HTTP/1.1 bytes; a HEAD gets no body.
-fn on_the_wire(answer: &Answer, bare: bool) -> Vec<u8> {
-    let status = http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
-    for (name, value) in &answer.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if status == http::StatusCode::METHOD_NOT_ALLOWED {
-        text.push_str(&format!("allow: {}\r\n", head::METHODS.join(", ")));
-    }
-    text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", answer.body.len()));
-    let mut bytes = text.into_bytes();
-    if !bare {
-        bytes.extend_from_slice(&answer.body);
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -89,15 +81,15 @@ mod tests {
             (Refusal::Fault(Fault::Head), 431),
             (Refusal::Fault(Fault::Body), 413),
         ] {
-            let answer = problem(refusal).answer("/x", "id");
-            let text = String::from_utf8(on_the_wire(&answer, false)).unwrap();
+            let answer = answer(refusal, "/x", "id");
+            let text = String::from_utf8(on_the_wire(&answer, false, true).unwrap()).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
             assert!(head.contains("\r\nconnection: close"), "{head}");
             assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
             let document: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!(document["status"], status);
-            assert!(on_the_wire(&answer, true).ends_with(b"\r\n\r\n"));
+            assert_eq!(head.contains("\r\nallow: GET, "), status == 405, "{head}");
         }
     }
 }

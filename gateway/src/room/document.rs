@@ -1,7 +1,8 @@
 //! The place document: what a visitor is told about its place, as CONTRACT writes it.
 
 use queue::{SaleState, Turn};
-use serde::Serialize;
+use queue_token::SaleId;
+use serde::{Serialize, Serializer};
 
 use crate::line::room::SaleRoom;
 use crate::line::view::{Eta, View};
@@ -40,8 +41,9 @@ pub enum State {
 
 /// The place document.
 #[derive(Debug, Clone, Serialize)]
-pub struct PlaceDocument {
-    sale: String,
+pub struct PlaceDocument<'a> {
+    #[serde(serialize_with = "as_text")]
+    sale: &'a SaleId,
     visitor: String,
     /// Whether another device of the visitor holds the place; the state is `left` then.
     pub moved: bool,
@@ -62,11 +64,11 @@ pub struct PlaceDocument {
     claim_until: Option<String>,
     pass_expires_at: Option<String>,
     /// The organiser's message.
-    pub message: Option<String>,
+    pub message: Option<&'a str>,
     /// The place token.
-    pub place: String,
+    pub place: &'a str,
     /// The pass token.
-    pub pass: Option<String>,
+    pub pass: Option<&'a str>,
     /// How old the numbers are.
     pub updated_at: String,
     /// The spot in the line: microseconds, unique, rising in order of arrival.
@@ -76,11 +78,16 @@ pub struct PlaceDocument {
     called_seq: Option<u64>,
 }
 
-impl PlaceDocument {
+impl PlaceDocument<'_> {
     /// The sale it speaks of.
     pub fn sale(&self) -> &str {
-        &self.sale
+        self.sale.as_str()
     }
+}
+
+/// Without the copy that the id's own way into JSON makes.
+fn as_text<S: Serializer>(sale: &SaleId, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(sale.as_str())
 }
 
 /// The sale's state in the document's words.
@@ -89,15 +96,15 @@ pub fn sale_state(room: &SaleRoom, view: &View, now_us: u64) -> &'static str {
 }
 
 /// The document of a visitor. `jitter` is a random number from -1 to 1.
-pub fn place_document(
-    room: &SaleRoom,
-    view: &View,
-    held: &HeldPlace,
+pub fn place_document<'a>(
+    room: &'a SaleRoom,
+    view: &'a View,
+    held: &'a HeldPlace,
     state: State,
-    pass: Option<String>,
+    pass: Option<&'a str>,
     now_us: u64,
     jitter: f64,
-) -> PlaceDocument {
+) -> PlaceDocument<'a> {
     let score = held.place.score;
     let scheduled = view.state(now_us) == SaleState::Scheduled;
     let (word, position, turn) = match state {
@@ -115,7 +122,7 @@ pub fn place_document(
     // Redis may have forgotten the facts of a turn; then there are none to show.
     let turn = turn.filter(|turn| turn.seq > 0);
     PlaceDocument {
-        sale: room.id.to_string(),
+        sale: &room.id,
         visitor: held.place.visitor.to_string(),
         moved: state == State::Moved,
         state: word,
@@ -136,8 +143,8 @@ pub fn place_document(
             State::Inside { expires_ms, .. } => Some(rfc3339_ms(expires_ms)),
             _ => None,
         },
-        message: view.snapshot.settings.message.clone(),
-        place: held.token.clone(),
+        message: view.snapshot.settings.message.as_deref(),
+        place: &held.token,
         pass,
         updated_at: rfc3339_ms(view.received_ms),
         score: score.get(),

@@ -3,6 +3,8 @@
 //! The id of a pass follows from the place alone, so that asking twice — also of another gateway, also after Redis
 //! has lost everything — yields the same pass.
 
+use std::sync::Arc;
+
 use queue::{LineError, Standing};
 use queue_token::{KeyError, Pass, PassId, Place};
 use sha2::{Digest, Sha256};
@@ -29,7 +31,7 @@ pub async fn claim(
     room: &SaleRoom,
     held: &HeldPlace,
     now_s: u64,
-) -> Result<(State, Option<HeldPass>), EntryError> {
+) -> Result<(State, Option<Arc<HeldPass>>), EntryError> {
     let standing = room.claim(held.place.visitor, held.place.device).await?;
     match standing {
         Standing::Inside { turn, expires_ms } => {
@@ -51,7 +53,7 @@ pub async fn claim(
 ///
 /// # Errors
 /// When no key may sign.
-pub fn issue(gate: &Gate, place: &Place, expires_ms: u64, now_s: u64) -> Result<HeldPass, KeyError> {
+pub fn issue(gate: &Gate, place: &Place, expires_ms: u64, now_s: u64) -> Result<Arc<HeldPass>, KeyError> {
     let pass = Pass {
         sale: place.sale.clone(),
         visitor: place.visitor,
@@ -60,17 +62,17 @@ pub fn issue(gate: &Gate, place: &Place, expires_ms: u64, now_s: u64) -> Result<
         expires_at_s: expires_ms / 1000,
     };
     let token = gate.keys.ring().sign_pass(&pass, now_s)?;
-    Ok(HeldPass { pass, token: token.into() })
+    Ok(Arc::new(HeldPass::new(pass, &token)))
 }
 
 /// Signs a pass anew until a later time.
 ///
 /// # Errors
 /// When no key may sign.
-pub fn prolong(gate: &Gate, pass: &Pass, expires_ms: u64, now_s: u64) -> Result<HeldPass, KeyError> {
+pub fn prolong(gate: &Gate, pass: &Pass, expires_ms: u64, now_s: u64) -> Result<Arc<HeldPass>, KeyError> {
     let pass = Pass { issued_at_s: now_s, expires_at_s: expires_ms / 1000, ..pass.clone() };
     let token = gate.keys.ring().sign_pass(&pass, now_s)?;
-    Ok(HeldPass { pass, token: token.into() })
+    Ok(Arc::new(HeldPass::new(pass, &token)))
 }
 
 fn pass_id(place: &Place) -> PassId {

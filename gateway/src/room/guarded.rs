@@ -38,10 +38,7 @@ pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: 
     }
     match (first_step(&facts), place) {
         (Step::AskLine, Some(held)) => ask(gate, asked, room, view, held).await,
-        (Step::Show, Some(held)) => {
-            let document = waiting(gate, asked, room, view, &held, None);
-            Outcome::Answer(show(gate, asked, room, &document))
-        }
+        (Step::Show, Some(held)) => waiting(gate, asked, room, view, &held, None),
         (Step::Join | Step::JoinAlone, _) if only_looks_ahead(asked) => Outcome::Answer(no_place_for(asked)),
         (Step::Join, _) => join_and_decide(gate, asked, room, view, false).await,
         (Step::JoinAlone, _) => join_and_decide(gate, asked, room, view, true).await,
@@ -66,7 +63,7 @@ fn no_place_for(asked: &Asked<'_>) -> Answer {
 }
 
 /// A live pass goes through; past half its life its slot is prolonged with it.
-async fn through(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: HeldPass) -> Outcome {
+async fn through(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, held: Arc<HeldPass>) -> Outcome {
     let left_s = held.pass.expires_at_s.saturating_sub(asked.now_s());
     let unchanged = |pass| Entry { pass: Some(pass), cookies: Vec::new(), fresh: false, place: None };
     if left_s * 2 > view.snapshot.settings.pass_ttl_s {
@@ -91,7 +88,7 @@ async fn through(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, h
 }
 
 /// The entry of a visitor whose pass was just signed.
-pub fn entered(gate: &Gate, room: &SaleRoom, pass: HeldPass, place: Option<&HeldPlace>, now_s: u64) -> Entry {
+pub fn entered(gate: &Gate, room: &SaleRoom, pass: Arc<HeldPass>, place: Option<&HeldPlace>, now_s: u64) -> Entry {
     let style = gate.cookies();
     let max_age_s = pass.pass.expires_at_s.saturating_sub(now_s);
     let mut cookies = vec![style.set_pass(&room.id, &pass.token, max_age_s)];
@@ -106,8 +103,7 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
         Ok(standing) => standing,
         Err(error) => {
             tracing::debug!(%error, "presence could not be noted");
-            let document = waiting(gate, asked, room, view, &held, None);
-            return Outcome::Answer(show(gate, asked, room, &document));
+            return waiting(gate, asked, room, view, &held, None);
         }
     };
     match verdict(&standing) {
@@ -119,8 +115,7 @@ async fn ask(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<Vi
                 queue::Standing::Waiting { ahead, .. } => Some(ahead),
                 _ => None,
             };
-            let document = waiting(gate, asked, room, view, &held, ahead);
-            Outcome::Answer(show(gate, asked, room, &document))
+            waiting(gate, asked, room, view, &held, ahead)
         }
     }
 }
@@ -135,8 +130,7 @@ async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, hel
         }
         Err(error) => {
             tracing::warn!(%error, "a turn could not be claimed");
-            let document = waiting(gate, asked, room, view, held, None);
-            Outcome::Answer(show(gate, asked, room, &document))
+            waiting(gate, asked, room, view, held, None)
         }
     }
 }
@@ -144,15 +138,13 @@ async fn claim(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, hel
 async fn join_and_decide(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, alone: bool) -> Outcome {
     match join::take_place(gate, asked, room, view, alone).await {
         Ok(join::Taken::Called(held)) => claim(gate, asked, room, view, &held, true).await,
-        Ok(join::Taken::Waiting(held, ahead)) => {
-            let document = waiting(gate, asked, room, view, &held, ahead);
-            Outcome::Answer(show(gate, asked, room, &document))
-        }
+        Ok(join::Taken::Waiting(held, ahead)) => waiting(gate, asked, room, view, &held, ahead),
         Ok(join::Taken::Closed) => Outcome::Answer(closed(asked, room, view)),
         Err(answer) => Outcome::Answer(*answer),
     }
 }
 
+/// What somebody is told who waits on.
 fn waiting(
     gate: &Gate,
     asked: &Asked<'_>,
@@ -160,13 +152,15 @@ fn waiting(
     view: &View,
     held: &HeldPlace,
     ahead: Option<u64>,
-) -> PlaceDocument {
-    let held = kept_fresh(gate, held.clone(), asked.now_s());
-    place_document(room, view, &held, State::Waiting { ahead }, None, asked.now_us, jitter())
+) -> Outcome {
+    let fresh = kept_fresh(gate, held, asked.now_s());
+    let held = fresh.as_ref().unwrap_or(held);
+    let document = place_document(room, view, held, State::Waiting { ahead }, None, asked.now_us, jitter());
+    Outcome::Answer(show(gate, asked, room, &document))
 }
 
 /// The waiting room's answer: a page for a person, 429 for a program. The place comes along in both.
-fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, document: &PlaceDocument) -> Answer {
+fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, document: &PlaceDocument<'_>) -> Answer {
     let answer = match form(asked.header("accept")) {
         Form::Html => page::waiting(asked, document),
         Form::Json => {
@@ -179,8 +173,8 @@ fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, document: &PlaceDocumen
         }
     };
     answer
-        .header("set-cookie", gate.cookies().set_place(&room.id, &document.place, gate.config.line.place_life_s))
-        .header("usher-place", document.place.clone())
+        .header("set-cookie", gate.cookies().set_place(&room.id, document.place, gate.config.line.place_life_s))
+        .header("usher-place", document.place.to_owned())
         .header("vary", "accept, cookie, authorization")
         .outcome("waiting")
 }

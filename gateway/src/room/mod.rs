@@ -9,6 +9,7 @@
 //!
 //! Nothing here knows Pingora: requests come as [`Asked`], answers go as [`Answer`].
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -108,13 +109,18 @@ impl Asked<'_> {
     }
 }
 
+/// Room for the header fields of a usual answer.
+const FIELDS_USUAL: usize = 8;
+/// Room for a usual document.
+const DOCUMENT_USUAL_BYTES: usize = 1024;
+
 /// An answer of the gateway's own.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Status code.
     pub status: u16,
     /// Header fields; `content-length` is added when it is sent.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
     pub body: Bytes,
     /// What became of the request, for the metrics.
@@ -124,17 +130,19 @@ pub struct Answer {
 impl Answer {
     /// An answer that nobody may store.
     pub fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
-        let headers = vec![
-            ("content-type", content_type.to_owned()),
-            ("cache-control", "no-store".to_owned()),
-            ("x-content-type-options", "nosniff".to_owned()),
-        ];
+        let mut headers = Vec::with_capacity(FIELDS_USUAL);
+        headers.extend([
+            ("content-type", content_type.into()),
+            ("cache-control", "no-store".into()),
+            ("x-content-type-options", "nosniff".into()),
+        ]);
         Self { status, headers, body, outcome: "answered" }
     }
 
     /// A JSON document that nobody may store.
     pub fn json(status: u16, document: &impl serde::Serialize) -> Self {
-        let body = serde_json::to_vec(document).expect("our documents hold nothing that JSON cannot say");
+        let mut body = Vec::with_capacity(DOCUMENT_USUAL_BYTES);
+        serde_json::to_writer(&mut body, document).expect("our documents hold nothing that JSON cannot say");
         Self::new(status, "application/json", Bytes::from(body))
     }
 
@@ -147,14 +155,14 @@ impl Answer {
 
     /// Adds a header field.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Replaces a header field.
     #[must_use]
-    pub fn replace(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn replace(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.retain(|(known, _)| *known != name);
         self.header(name, value)
     }
@@ -171,7 +179,7 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The pass it goes with; `None` when a sale's outage policy lets everybody through.
-    pub pass: Option<HeldPass>,
+    pub pass: Option<Arc<HeldPass>>,
     /// `Set-Cookie` values for the answer.
     pub cookies: Vec<String>,
     /// Whether the pass was signed for this request, so that the answer shows it.
@@ -213,14 +221,13 @@ fn is_past_half(expires_at_s: u64, life_s: u64, now_s: u64) -> bool {
     expires_at_s.saturating_sub(now_s) * 2 < life_s
 }
 
-/// The same place for longer, once half its life is over: whoever waits for a day must not lose it.
-fn kept_fresh(gate: &Gate, held: HeldPlace, now_s: u64) -> HeldPlace {
+/// The same place for longer, once half its life is over: whoever waits for a day must not lose it. `None` before.
+fn kept_fresh(gate: &Gate, held: &HeldPlace, now_s: u64) -> Option<HeldPlace> {
     let Place { expires_at_s, visitor, score, device, .. } = held.place;
     if !is_past_half(expires_at_s, gate.config.line.place_life_s, now_s) {
-        return held;
+        return None;
     }
-    let sale = held.place.sale.clone();
-    sign_place(gate, &sale, (visitor, score, device), now_s).unwrap_or(held)
+    sign_place(gate, &held.place.sale, (visitor, score, device), now_s).ok()
 }
 
 /// Signs a visitor's place at a score, for one of its devices.

@@ -113,7 +113,7 @@ pub struct ArriveForm<'a> {
 }
 
 /// The page of a visitor in line.
-pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
+pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument<'_>) -> Answer {
     let position = document.position.unwrap_or(0);
     let headline = match (document.state, document.sale_state) {
         ("pre", _) => "The sale has not opened yet. Your place is kept.",
@@ -132,7 +132,7 @@ pub fn waiting(asked: &Asked<'_>, document: &PlaceDocument) -> Answer {
         behind: document.behind.unwrap_or(0),
         eta: eta_text(document),
         per_min: document.called_per_min,
-        message: document.message.as_deref(),
+        message: document.message,
         updated_at: &document.updated_at,
         refresh_s: document.poll_s.max(5),
         poll_s: document.poll_s,
@@ -203,7 +203,7 @@ fn target(asked: &Asked<'_>) -> String {
     format!("/{}", wanted.unwrap_or_default().trim_start_matches(['/', '\\']))
 }
 
-fn eta_text(document: &PlaceDocument) -> String {
+fn eta_text(document: &PlaceDocument<'_>) -> String {
     let Some(eta) = document.eta_s else { return "not known while entry stands still".to_owned() };
     if eta.p90 < 60 {
         return "less than a minute".to_owned();

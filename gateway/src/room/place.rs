@@ -44,10 +44,11 @@ pub async fn told(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View, 
     let show = |state| {
         // Only a place that still waits is worth more time: one that is used up must end with its memory.
         let waits = matches!(state, State::Waiting { .. });
-        let shown = if waits { kept_fresh(gate, held.clone(), asked.now_s()) } else { held.clone() };
-        let document = place_document(room, view, &shown, state, None, asked.now_us, jitter());
-        let answer = answer(gate, room, &shown, &document, None, 200);
-        if shown.token == held.token {
+        let fresh = if waits { kept_fresh(gate, held, asked.now_s()) } else { None };
+        let shown = fresh.as_ref().unwrap_or(held);
+        let document = place_document(room, view, shown, state, None, asked.now_us, jitter());
+        let answer = answer(gate, room, shown, &document, None, 200);
+        if fresh.is_none() {
             return answer;
         }
         answer.header("set-cookie", gate.cookies().set_place(&room.id, &shown.token, gate.config.line.place_life_s))
@@ -92,9 +93,9 @@ pub async fn claimed(
             (State::Waiting { ahead: None }, None)
         }
     };
-    let token = pass.as_ref().map(|pass| pass.token.to_string());
+    let token = pass.as_ref().map(|pass| &*pass.token);
     let document = place_document(room, view, held, state, token, asked.now_us, jitter());
-    answer(gate, room, held, &document, pass, status)
+    answer(gate, room, held, &document, pass.as_deref(), status)
 }
 
 /// The document as an answer, with its cookies and headers.
@@ -102,8 +103,8 @@ pub fn answer(
     gate: &Gate,
     room: &SaleRoom,
     held: &HeldPlace,
-    document: &PlaceDocument,
-    pass: Option<HeldPass>,
+    document: &PlaceDocument<'_>,
+    pass: Option<&HeldPass>,
     status: u16,
 ) -> Answer {
     let style = gate.cookies();

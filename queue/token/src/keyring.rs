@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pass::{PASS, PassClaims};
 use crate::place::{PLACE, PlaceClaims};
+use crate::quick::QuickKey;
 use crate::verifier::{KeySet, PassVerifier, PublicKey};
 use crate::wire::{check_times, claims};
 use crate::{KeyError, Pass, Place, TokenError};
@@ -93,6 +94,8 @@ impl fmt::Debug for KeyringFile {
 /// Keys ready for use.
 pub struct Keyring {
     place: Keys,
+    /// The place keys once more, for tokens as we write them; newest first.
+    quick: Vec<QuickKey>,
     pass: Keys,
     place_validation: Validation,
     pass_validation: Validation,
@@ -124,10 +127,16 @@ impl Keyring {
     /// # Errors
     /// When a key is not 32 bytes, an id repeats, or no key may sign at `now_s`.
     pub fn new(file: &KeyringFile, now_s: u64) -> Result<Self, KeyError> {
+        let place = Keys::new("place", &file.place, |secret| {
+            Ok((EncodingKey::from_secret(secret), DecodingKey::from_secret(secret), None))
+        })?;
+        let quick = file.place.iter().rev().filter_map(|entry| {
+            let retire_after_s = entry.retire_after_s.unwrap_or(u64::MAX);
+            QuickKey::new(&entry.kid, &secret(entry).ok()?, retire_after_s)
+        });
         let ring = Self {
-            place: Keys::new("place", &file.place, |secret| {
-                Ok((EncodingKey::from_secret(secret), DecodingKey::from_secret(secret), None))
-            })?,
+            place,
+            quick: quick.collect(),
             pass: Keys::new("pass", &file.pass, ed25519)?,
             place_validation: PLACE.validation(),
             pass_validation: PASS.validation(),
@@ -152,6 +161,14 @@ impl Keyring {
     /// # Errors
     /// See [`TokenError`].
     pub fn verify_place(&self, token: &str, now_s: u64) -> Result<Place, TokenError> {
+        match self.quick.iter().find_map(|key| key.verify(token, now_s)) {
+            Some(place) => Ok(place),
+            // Whatever is unusual about it, the library judges it and says what is wrong.
+            None => self.verify_unusual_place(token, now_s),
+        }
+    }
+
+    pub(crate) fn verify_unusual_place(&self, token: &str, now_s: u64) -> Result<Place, TokenError> {
         let kid = PLACE.key_id(token)?;
         let key = self.place.verifier(&kid, now_s)?;
         let place = Place::try_from(claims::<PlaceClaims>(token, key, &self.place_validation)?)?;
@@ -228,8 +245,7 @@ impl Keys {
     ) -> Result<Self, KeyError> {
         let mut keys = Self { kind, signing: Vec::new(), verifying: HashMap::new() };
         for entry in entries {
-            let secret = URL_SAFE_NO_PAD.decode(&entry.secret).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
-            let Some(secret) = secret else { return Err(KeyError::BadKey { kid: entry.kid.clone() }) };
+            let secret = secret(entry)?;
             let (signing, verifying, public) = pair(&secret)?;
             let retire_after_s = entry.retire_after_s.unwrap_or(u64::MAX);
             let known = keys.verifying.insert(entry.kid.clone(), VerifyingKey { retire_after_s, key: verifying });
@@ -262,6 +278,11 @@ impl Keys {
             _ => Err(TokenError::UnknownKey),
         }
     }
+}
+
+fn secret(entry: &KeyEntry) -> Result<[u8; 32], KeyError> {
+    let bytes = URL_SAFE_NO_PAD.decode(&entry.secret).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| KeyError::BadKey { kid: entry.kid.clone() })
 }
 
 /// An Ed25519 key pair from its seed.

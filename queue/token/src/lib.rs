@@ -19,6 +19,7 @@ mod ids;
 mod keyring;
 mod pass;
 mod place;
+mod quick;
 mod verifier;
 mod wire;
 

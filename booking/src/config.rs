@@ -147,8 +147,8 @@ pub struct Checkout {
     pub breaker_failures: u32,
     /// How long it is left alone then, before one call tries it again.
     pub breaker_pause_ms: u64,
-    /// Where announcements are posted; without it they are written to the log.
-    pub outbox_url: Option<String>,
+    /// Where announcements are posted; without it they are written to the log. Its path or query may be a secret.
+    pub outbox_url: Option<SecretString>,
     /// After so many tries an announcement is set aside.
     pub outbox_tries: u32,
 }

@@ -14,7 +14,7 @@ use crate::app::settle_payment::reconcile;
 use crate::error::Error;
 use crate::passes::chain;
 use crate::services::Services;
-use crate::storage::{callbacks, idempotency, outbox, payments};
+use crate::storage::{callbacks, idempotency, outbox, payments, statistics};
 
 /// Payments looked at per round, and how many at once.
 const RECONCILE_BATCH: i64 = 64;
@@ -24,6 +24,8 @@ const KEEP_ANSWERS_DAYS: u32 = 30;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 const FORGET_BATCH: i64 = 5000;
 
+/// How often it is looked whether tables have grown manifold.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How often cancelled events are looked for.
 const CANCEL_EVERY: Duration = Duration::from_millis(500);
 
@@ -38,6 +40,7 @@ pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToke
     tracker.spawn(callbacks_and_then(reconcile, services.clone(), stop.clone()));
     tracker.spawn(announcements(reconcile, services.clone(), stop.clone()));
     tracker.spawn(every("cancel_events", CANCEL_EVERY, services.clone(), stop.clone(), cancel_events));
+    tracker.spawn(every("refresh_statistics", COUNT_EVERY, services.clone(), stop.clone(), refresh_statistics));
     tracker.spawn(every("forget_answers", FORGET_EVERY, services.clone(), stop.clone(), forget_answers));
 }
 
@@ -123,6 +126,10 @@ async fn reconcile_payments(services: Services) -> Result<(), Error> {
         })
         .await;
     Ok(())
+}
+
+async fn refresh_statistics(services: Services) -> Result<(), Error> {
+    statistics::refresh(&services.db).await.map(|_| ())
 }
 
 async fn forget_answers(services: Services) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use booking::app::cancel_event::{self, cancel_batch};
+use booking::app::cancel_event::{self, cancel_next};
 use booking::app::refund_booking::{RefundRequest, refund_booking};
 use booking::services::Services;
 use booking::storage::refunds::Decided;
@@ -77,10 +77,11 @@ pub(crate) async fn refund(services: &Services, request: RefundRequest) -> anyho
 pub(crate) async fn cancel_event(services: &Services, event: &EventId, reason: &str) -> anyhow::Result<()> {
     let new = cancel_event::cancel_event(services, event, reason).await?;
     println!("{event} {}", if new { "is cancelled" } else { "was cancelled before; going on" });
-    let mut last = None;
+    let (mut last, mut after) = (None, None);
     let mut moved = std::time::Instant::now();
     loop {
-        let now = cancel_batch(services, event).await.context("cancelling bookings; start it again to go on")?;
+        let now = cancel_next(services, event, &mut after).await;
+        let now = now.context("cancelling bookings; start it again to go on")?;
         if last != Some(now) {
             println!("{} cancelled, {} to go, {} refunds on their way", now.cancelled, now.open, now.refunds_due);
             (last, moved) = (Some(now), std::time::Instant::now());

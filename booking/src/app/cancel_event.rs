@@ -4,7 +4,7 @@
 //! bookings say. Whoever begins it, any node goes on with it. A booking that is being paid is waited for and then
 //! cancelled like the others; nothing new is booked or paid meanwhile.
 
-use booking_domain::EventId;
+use booking_domain::{BookingId, EventId};
 
 use super::cancel_booking::cancel_for_organiser;
 use crate::error::{Error, Refusal};
@@ -28,22 +28,38 @@ pub async fn cancel_event(services: &Services, event: &EventId, reason: &str) ->
     cancellations::insert(&services.db, event, reason).await
 }
 
-/// Cancels the next batch of an event's bookings.
+/// Cancels the first batch of an event's bookings.
 ///
 /// # Errors
 /// When the database cannot be had.
 pub async fn cancel_batch(services: &Services, event: &EventId) -> Result<Progress, Error> {
+    cancel_next(services, event, &mut None).await
+}
+
+/// Cancels the batch of an event's bookings that comes after one of them, and moves on; after the last one it begins
+/// anew. A booking that fails holds up no other.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn cancel_next(
+    services: &Services,
+    event: &EventId,
+    after: &mut Option<BookingId>,
+) -> Result<Progress, Error> {
     let facts = services.events.get(&services.db, event).await?;
     let mut cancelled = 0;
-    let batch = cancellations::open_bookings(&services.db, event, BATCH).await?;
+    let batch = cancellations::open_bookings(&services.db, event, *after, BATCH).await?;
+    *after = batch.last().copied().filter(|_| i64::try_from(batch.len()) == Ok(BATCH));
     for booking in batch {
         match cancel_for_organiser(services, &facts, booking).await {
             Ok(()) => cancelled += 1,
             // Paid, or run out, between the look and the lock: the next batch sees what it is now.
             Err(Error::Refused(Refusal::Conflict { .. } | Refusal::NotFound { .. })) => {}
+            // So would all others fail.
+            Err(error @ Error::Unavailable { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(%booking, error = %chain(&error), "a booking is cancelled later");
-                return Err(error);
+                tracing::error!(%event, %booking, error = %chain(&error), "a booking is cancelled later");
+                metrics::counter!("usher_booking_cancellations_failed_total").increment(1);
             }
         }
     }
@@ -56,10 +72,11 @@ pub async fn cancel_batch(services: &Services, event: &EventId) -> Result<Progre
 /// When the database cannot be had.
 pub async fn go_on(services: &Services) -> Result<(), Error> {
     let Some(event) = cancellations::take_due(&services.db, LEASE_S).await? else { return Ok(()) };
+    let mut after = None;
     for _ in 0..ROUNDS {
-        let before = cancel_batch(services, &event).await?;
+        let before = cancel_next(services, &event, &mut after).await?;
         tracing::info!(%event, cancelled = before.cancelled, open = before.open, "a cancelled event is paid back");
-        if before.finished || before.open < BATCH {
+        if before.finished || after.is_none() {
             break;
         }
     }

@@ -32,6 +32,8 @@ use crate::storage::{bookings, cancellations, holds, idempotency, limits, locks,
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
+/// Most attempts to pay for one booking.
+const MOST_ATTEMPTS: i32 = 20;
 
 /// A request to pay.
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ pub async fn confirm_booking(
     request: ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
-    if services.provider_breaker.is_open(Instant::now()) {
+    if services.provider_breaker.is_open(Instant::now()) && !costs_nothing(services, &request).await? {
         return provider_outage::wait(services, &request, repeat).await;
     }
     let attempt = Arc::new(OnceLock::new());
@@ -76,6 +78,14 @@ pub async fn confirm_booking(
         Some(key) => told_now(services, &request, key).await,
         None => another_pays(services, &request).await,
     }
+}
+
+/// Whether there is nothing to ask the provider for.
+async fn costs_nothing(services: &Services, request: &ConfirmRequest) -> Result<bool, Error> {
+    let mut conn = services.db.acquire().await?;
+    let found = bookings::find(&mut conn, &request.event.event.id, request.booking).await?;
+    let found = found.filter(|row| request.owners.contains(&row.owner));
+    Ok(found.is_some_and(|row| row.total.price.amount() == 0))
 }
 
 /// It has waited for others all the while: what they have made of the booking, if they pay for it.
@@ -274,6 +284,9 @@ async fn begin_in(conn: &mut PgConnection, services: &Services, request: &Confir
     let provider = if amount.amount() == 0 { FREE } else { services.provider.name() };
     let pending_s = services.config.payments.pending_s;
     let payment = payments::insert(conn, event, id, provider, amount, pending_s).await?;
+    if payment.key.attempt > MOST_ATTEMPTS {
+        return Err(Refusal::PaymentDeclined { reason: Some("too_many_attempts".to_owned()) }.into());
+    }
     let deadline = Some(payment.deadline);
     bookings::set_state(conn, event, id, view.row.state.start_payment()?, deadline).await?;
     holds::set_state(conn, event, hold_id, current.start_payment()?.state).await?;

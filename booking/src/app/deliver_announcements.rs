@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, stream};
 use rand::RngExt;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::crash;
 use crate::error::Error;
@@ -53,14 +54,14 @@ impl Consumer for Log {
 /// Posts announcements as JSON, with their number as the idempotency key.
 #[derive(Debug)]
 pub struct Post {
-    url: String,
+    url: SecretString,
     client: reqwest::Client,
 }
 
 impl Post {
     /// To this URL.
     #[must_use]
-    pub fn new(url: String, client: reqwest::Client) -> Self {
+    pub fn new(url: SecretString, client: reqwest::Client) -> Self {
         Self { url, client }
     }
 }
@@ -69,9 +70,10 @@ impl Post {
 impl Consumer for Post {
     async fn take(&self, announcement: &Announcement) -> Result<(), ConsumerError> {
         let key = format!("announcement {}", announcement.seq);
-        let request = self.client.post(&self.url).header("Idempotency-Key", key).json(announcement);
-        request.timeout(DELIVERY).send().await?.error_for_status()?;
-        Ok(())
+        let request = self.client.post(self.url.expose_secret()).header("Idempotency-Key", key).json(announcement);
+        let answer = request.timeout(DELIVERY).send().await.and_then(reqwest::Response::error_for_status);
+        // The error is written to the log and the table, the URL is not.
+        answer.map(drop).map_err(|error| error.without_url().into())
     }
 }
 
@@ -132,7 +134,25 @@ fn retry_ms(tries: u32, jitter: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::retry_ms;
+    use super::*;
+
+    #[tokio::test]
+    async fn neither_errors_nor_logs_show_where_it_is_posted() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let post = Post::new("http://127.0.0.1:1/hook?token=hush".into(), reqwest::Client::new());
+        assert!(!format!("{post:?}").contains("hush"));
+        let announcement = Announcement {
+            seq: 1,
+            event_id: "e".to_owned(),
+            booking_id: uuid::Uuid::nil(),
+            topic: "booking.confirmed".to_owned(),
+            payload: serde_json::json!({}),
+            attempts: 1,
+        };
+        let error = post.take(&announcement).await.unwrap_err();
+        let told = chain(&*error);
+        assert!(!told.contains("hush") && !told.contains("hook"), "{told}");
+    }
 
     #[test]
     fn waits_double_and_end() {

@@ -12,7 +12,7 @@ use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::services::Services;
 use crate::storage::history::{self, Change, Op};
-use crate::storage::{areas, holds, seats};
+use crate::storage::{areas, holds, limits, seats};
 
 /// Gives an active hold of one of the owners its whole time again, counted from now, but no more than the cap allows.
 /// At most once per key, and once per hold.
@@ -49,8 +49,11 @@ async fn extend(
     cap_s: u32,
 ) -> Result<HoldView, Error> {
     let event: &EventId = &facts.event.id;
-    let row = holds::lock(conn, event, id).await?;
-    let row = row.filter(|row| owners.contains(&row.owner)).ok_or(Refusal::NotFound { what: "hold" })?;
+    let found = holds::find(conn, event, id).await?.filter(|row| owners.contains(&row.owner));
+    let owner = found.ok_or(Refusal::NotFound { what: "hold" })?.owner;
+    // A hold at the end of its time that gets more is counted by nobody in between: no other count may run.
+    limits::lock(conn, event, &owner).await?;
+    let row = holds::lock(conn, event, id).await?.ok_or(Refusal::NotFound { what: "hold" })?;
     let current = row.current();
     let conflict = |detail: &str| Refusal::Conflict { detail: detail.to_owned(), state: current.state.name() };
     match current.state {

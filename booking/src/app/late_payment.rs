@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use booking_domain::checkout::{Act, next};
 use booking_domain::{EventId, HoldId, SeatState};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::payment_steps::{CAPTURE_CHECK_S, confirm};
@@ -18,11 +18,11 @@ use crate::events::EventFacts;
 use crate::services::Services;
 use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, AreaChange, Change, Op};
-use crate::storage::late::LockedSeat;
 use crate::storage::locks::{self, Locked};
 use crate::storage::payments::{self, Step};
+use crate::storage::seats::{self, LockedSeat};
 use crate::storage::tx::in_tx;
-use crate::storage::{bookings, cancellations, holds, late};
+use crate::storage::{bookings, cancellations, holds, late, limits};
 
 /// How often seats are chosen anew when others are faster.
 const CHOICES: usize = 3;
@@ -55,27 +55,47 @@ async fn rescue_in(
     let key = &asked.key;
     let found = bookings::find(conn, &key.event, key.booking).await?;
     let owner = found.ok_or_else(|| Error::defect(format!("the booking of {} is lost", key.reference())))?.owner;
-    let have = late::lock_and_count(conn, &key.event, &owner).await?;
+    let have = limits::lock_and_count(conn, &key.event, &owner).await?;
     let locked = locks::payment_with_booking(conn, key).await?;
     if next(&asked.facts(locked.booking.state, &locked.payment)) != Act::Rescue {
         return Ok(false);
     }
-    let places = match cancellations::is_cancelled(conn, &key.event).await? {
-        true => None,
-        false => take_places(conn, services, facts, &locked, have).await?,
-    };
-    let Some((seats, areas)) = places else {
+    let mut attempt = conn.begin().await?;
+    // A cancellation is written under the lock of the event's version, which a sale has until its end: what is not
+    // there after the sale is written afterwards, and finds this booking.
+    let bought = buy(&mut attempt, services, facts, asked, &locked, have).await?
+        && !cancellations::is_cancelled(&mut attempt, &key.event).await?;
+    if bought {
+        attempt.commit().await?;
+    } else {
+        attempt.rollback().await?;
         payments::set_late_tried(conn, key).await?;
+    }
+    Ok(bought)
+}
+
+/// Takes the places and sells them; `false` when they cannot be had.
+async fn buy(
+    conn: &mut PgConnection,
+    services: &Services,
+    facts: &EventFacts,
+    asked: &Asked,
+    locked: &Locked,
+    have: u32,
+) -> Result<bool, Error> {
+    let key = &asked.key;
+    if cancellations::is_cancelled(conn, &key.event).await? {
         return Ok(false);
-    };
-    let Locked { hold, booking, payment } = &locked;
+    }
+    let Some((seats, areas)) = take_places(conn, services, facts, locked, have).await? else { return Ok(false) };
+    let Locked { hold, booking, payment } = locked;
     let provider_payment = asked.known.as_ref().map(|known| known.id.clone());
     let step = Step { provider_payment, check_in_s: Some(CAPTURE_CHECK_S), ..Step::default() };
     payments::set_state(conn, key, payment.state.rescue()?, &step).await?;
     payments::set_late_tried(conn, key).await?;
     bookings::set_sold(conn, &key.event, booking.id, booking.state.rescue()?, key.attempt).await?;
     holds::set_state(conn, &key.event, hold.id, hold.hold.rescue()?.state).await?;
-    confirm(conn, services, &locked, &seats, areas).await?;
+    confirm(conn, services, locked, &seats, areas).await?;
     Ok(true)
 }
 
@@ -137,7 +157,7 @@ async fn find_seats(
     for _ in 0..CHOICES {
         let mut numbers: Vec<i32> = wanted.iter().map(|(_, new)| *new).collect();
         numbers.sort_unstable();
-        let rows = late::lock_seats(conn, event, &numbers).await?;
+        let rows = seats::lock(conn, event, &numbers).await?;
         let gone: Vec<i32> = rows.iter().filter(|row| !can_be_had(row, hold)).map(|row| row.seat_no).collect();
         if gone.is_empty() {
             let pairs: Vec<(i32, i32)> = wanted.iter().copied().filter(|(old, new)| old != new).collect();
@@ -181,7 +201,7 @@ async fn equal_seats(
     wanted: &[(i32, i32)],
     gone: &[i32],
 ) -> Result<Option<Vec<(i32, i32)>>, Error> {
-    let mut free = late::free_seats(conn, &facts.event.id).await?;
+    let mut free = seats::free(conn, &facts.event.id).await?;
     free.retain(|seat_no| !wanted.iter().any(|(old, new)| old == seat_no || new == seat_no));
     let mut equal = Vec::with_capacity(wanted.len());
     for (old, new) in wanted {

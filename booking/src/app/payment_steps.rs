@@ -19,7 +19,7 @@ use crate::storage::bookings::BookingRow;
 use crate::storage::history::{self, Change, Op};
 use crate::storage::holds::HoldRow;
 use crate::storage::locks::{self, Locked};
-use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
+use crate::storage::payments::{self, LAST_LOOK, PaymentKey, PaymentRow, Step};
 use crate::storage::refunds::{self, Refund};
 use crate::storage::tickets::{self, NewTicket};
 use crate::storage::tx::in_tx;
@@ -125,8 +125,12 @@ async fn step(
     }
 }
 
-/// Looks again, less and less often; never not at all.
+/// Looks again, less and less often; never not at all, but for what the provider refused to begin and does not know.
 async fn wait(conn: &mut PgConnection, asked: &Asked, payment: &PaymentRow) -> Result<Written, Error> {
+    if payment.checks >= LAST_LOOK && payment.state == PaymentState::Failed && asked.told == Told::Never {
+        payments::check_in(conn, &payment.key, None).await?;
+        return Ok(Written::Waits);
+    }
     let most = match (payment.state, asked.told) {
         (PaymentState::Created, _) => {
             let left = payment.deadline.duration_since(payment.now).as_secs().max(0);
@@ -190,6 +194,9 @@ pub(crate) async fn sell(
 }
 
 /// Issues the tickets of places that were just sold and announces it; writes the sale to the history last.
+///
+/// # Errors
+/// A defect when they are not all places of the booking, in the order of their numbers; that the database cannot be had.
 pub(crate) async fn confirm(
     conn: &mut PgConnection,
     services: &Services,
@@ -198,6 +205,13 @@ pub(crate) async fn confirm(
     areas: Vec<history::AreaChange>,
 ) -> Result<(), Error> {
     let (event, id) = (&locked.payment.key.event, locked.booking.id);
+    let booked = bookings::places(conn, event, id).await?;
+    let in_areas: i64 = areas.iter().map(|area| i64::from(area.quantity)).sum();
+    if booked.seats != seats || booked.in_areas != in_areas {
+        let (seats, of) = (seats.len(), booked.seats.len());
+        let detail = format!("{seats} of {of} seats and {in_areas} of {} places in areas", booked.in_areas);
+        return Err(Error::defect(format!("only {detail} of the booking {id} could be sold")));
+    }
     let issued = issue(services, &locked.payment.key, seats, &areas);
     tickets::insert(conn, event, id, &issued).await?;
     let payload = json!({ "event": event, "booking": id, "tickets": issued.len() });
@@ -234,8 +248,10 @@ async fn give_back(
     let step = Step {
         provider_payment: known.map(|known| known.id.clone()),
         decline_reason: known.and_then(|known| known.decline_reason.clone()),
-        // What was given up may still turn up late, and is looked for, less and less often.
-        check_in_s: (!declined).then_some(FIRST_CHECK_S),
+        // What was given up may still turn up late, and is looked for, less and less often; what the provider never
+        // took, once.
+        check_in_s: (!declined).then_some(if asked.not_taken { LATE_CHECK_S } else { FIRST_CHECK_S }),
+        checks: if asked.not_taken { LAST_LOOK } else { 0 },
     };
     payments::set_state(conn, key, state, &step).await?;
     bookings::set_state(conn, event, booking.id, booking.state.payment_failed()?, None).await?;

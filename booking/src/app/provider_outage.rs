@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use booking_domain::{BookingState, HoldState};
+use jiff::SignedDuration;
 use sqlx::PgConnection;
 
 use super::confirm_booking::{ConfirmRequest, answer_of};
@@ -13,7 +14,7 @@ use crate::error::{Error, Refusal};
 use crate::services::Services;
 use crate::storage::payments::PaymentKey;
 use crate::storage::tx::in_tx;
-use crate::storage::{bookings, holds, late};
+use crate::storage::{bookings, holds, late, limits};
 
 /// What a confirmation finds while the provider is down.
 enum Found {
@@ -64,11 +65,19 @@ pub(super) async fn wait(
     }
 }
 
+/// Each prolonging is a change that everybody who looks at the event is told of: who asks again and again gets one only
+/// when it is much longer than what they have.
+fn is_worth_it(gain: SignedDuration, retry_s: u32) -> bool {
+    gain > SignedDuration::ZERO && gain >= SignedDuration::from_secs(i64::from(retry_s / 4))
+}
+
 async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, retry_s: u32, cap_s: u32) -> Result<Found, Error> {
     let event = &request.event.event.id;
     let found = bookings::find(conn, event, request.booking).await?;
     let found = found.filter(|row| request.owners.contains(&row.owner));
     let found = found.ok_or(Refusal::NotFound { what: "booking" })?;
+    // As for any hold that gets more time.
+    limits::lock(conn, event, &found.owner).await?;
     let hold = holds::lock(conn, event, found.hold).await?;
     let view = views::read_booking(conn, &request.event, request.booking).await?;
     let view = view.ok_or(Refusal::NotFound { what: "booking" })?;
@@ -77,10 +86,23 @@ async fn prolong(conn: &mut PgConnection, request: &ConfirmRequest, retry_s: u32
     }
     if let Some(hold) = hold.filter(|hold| hold.current().state == HoldState::Active) {
         let longer = hold.hold.prolonged(hold.now, hold.created_at, retry_s, cap_s);
-        if longer.expires_at != hold.hold.expires_at {
+        let gain = longer.expires_at.duration_since(hold.hold.expires_at);
+        if is_worth_it(gain, retry_s) {
             late::prolong(conn, event, hold.id, longer.expires_at).await?;
             prolong_places(conn, event, hold.id, longer.expires_at).await?;
         }
     }
     Ok(Found::Waiting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_prolonged_when_it_gains_much() {
+        let worth = |gain_s, retry_s| is_worth_it(SignedDuration::from_secs(gain_s), retry_s);
+        assert_eq!([0, 1, 29, 30, 120].map(|gain_s| worth(gain_s, 120)), [false, false, false, true, true]);
+        assert!(!worth(0, 0) && worth(1, 3), "never for nothing");
+    }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Asked {
     pub(crate) known: Option<ProviderPayment>,
     /// What the buyer is told when this answer means that nothing was paid.
     pub(crate) refusal: Refusal,
+    /// Whether the provider never got the request for the money, or refused it as such.
+    pub(crate) not_taken: bool,
 }
 
 impl Asked {
@@ -51,8 +53,10 @@ impl Asked {
         config: &Config,
         answer: Result<Option<ProviderPayment>, ProviderError>,
     ) -> Self {
-        let asked =
-            |told, known, refusal| Self { key: payment.key.clone(), age: age(payment, config), told, known, refusal };
+        let asked = |told, known, refusal| {
+            let (key, age) = (payment.key.clone(), age(payment, config));
+            Self { key, age, told, known, refusal, not_taken: false }
+        };
         let reference = || payment.key.reference();
         match answer {
             Ok(None) => asked(Told::Never, None, Refusal::PaymentLate),
@@ -80,14 +84,16 @@ impl Asked {
     }
 
     /// The answer to the request for the money itself. What was never sent, or refused as such, is given up at
-    /// once; it is asked for all the same.
+    /// once; it is asked for all the same, but only once.
     pub(crate) fn of_authorisation(
         payment: &PaymentRow,
         config: &Config,
         answer: Result<ProviderPayment, ProviderError>,
     ) -> Self {
-        let given_up =
-            |refusal| Self { age: Age::Late, told: Told::Never, refusal, ..Self::of(payment, config, Ok(None)) };
+        let given_up = |refusal| {
+            let never = Self::of(payment, config, Ok(None));
+            Self { age: Age::Late, told: Told::Never, refusal, not_taken: true, ..never }
+        };
         match answer {
             Err(ProviderError::Refused { status, detail }) => {
                 tracing::info!(reference = payment.key.reference(), status, detail, "the provider refused the request");

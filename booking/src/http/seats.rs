@@ -176,7 +176,8 @@ fn frames(
                 // What was told already, out of the past that was read at the start.
                 Ok(frame) if frame.kind == Kind::Change && frame.version <= follower.version => {}
                 Ok(frame) => {
-                    follower.version = frame.version.max(follower.version);
+                    // After a reset it may be lower: a database that lost commits counts them anew.
+                    follower.version = frame.version;
                     return Some((Ok(frame.bytes), follower));
                 }
                 Err(RecvError::Lagged(_)) => {
@@ -223,6 +224,11 @@ mod tests {
         assert!(reset.starts_with("event: reset\nid: 4\n"), "{reset}");
         sender.send(change(1000)).unwrap();
         assert_eq!(follower.next().await.unwrap(), "1000", "what was missed is not sent after the reset");
+        // A database that lost its last commits: what it counts anew is not taken for told.
+        sender.send(Frame::reset(900)).unwrap();
+        sender.send(change(901)).unwrap();
+        assert!(follower.next().await.unwrap().starts_with("event: reset\nid: 900\n"));
+        assert_eq!(follower.next().await.unwrap(), "901");
         feeds.close();
         assert_eq!(follower.next().await, None, "the node stops");
     }

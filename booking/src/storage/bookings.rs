@@ -283,6 +283,32 @@ pub async fn areas(conn: &mut PgConnection, event: &EventId, id: BookingId) -> R
     Ok(areas.collect())
 }
 
+/// What a booking is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The numbers of its seats, in order.
+    pub seats: Vec<i32>,
+    /// How many places of areas.
+    pub in_areas: i64,
+}
+
+/// Reads what a booking is for.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn places(conn: &mut PgConnection, event: &EventId, id: BookingId) -> Result<Places, Error> {
+    let places = sqlx::query_as!(
+        Places,
+        r#"select (select coalesce(array_agg(seat_no order by seat_no), '{}') from booking_seat
+                   where event_id = $1 and booking_id = $2) as "seats!: Vec<i32>",
+                  (select coalesce(sum(quantity), 0) from booking_area
+                   where event_id = $1 and booking_id = $2) as "in_areas!: i64""#,
+        event.as_str(),
+        id.get()
+    );
+    Ok(places.fetch_one(conn).await?)
+}
+
 /// Where a page of bookings begins: after this one.
 #[derive(Debug, Clone, Copy)]
 pub struct After {

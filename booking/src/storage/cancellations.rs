@@ -3,19 +3,31 @@
 use booking_domain::{BookingId, EventId};
 use sqlx::{PgConnection, PgPool};
 
+use super::tx::in_tx;
 use crate::error::Error;
 
-/// Writes that an event does not take place; once.
+/// Writes that an event does not take place; once. Sales that are being written are waited for by the lock of the
+/// event's version, so that later ones see it.
 ///
 /// # Errors
 /// When the database cannot be had.
 pub async fn insert(pool: &PgPool, event: &EventId, reason: &str) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "insert into event_cancellation (event_id, reason) values ($1, $2) on conflict do nothing",
-        event.as_str(),
-        reason
-    );
-    Ok(done.execute(pool).await?.rows_affected() > 0)
+    let (event, reason) = (event.clone(), reason.to_owned());
+    in_tx(pool, move |conn| {
+        let (event, reason) = (event.clone(), reason.clone());
+        Box::pin(async move {
+            sqlx::query!("select version from event_version where event_id = $1 for update", event.as_str())
+                .fetch_optional(&mut *conn)
+                .await?;
+            let done = sqlx::query!(
+                "insert into event_cancellation (event_id, reason) values ($1, $2) on conflict do nothing",
+                event.as_str(),
+                reason
+            );
+            Ok(done.execute(conn).await?.rows_affected() > 0)
+        })
+    })
+    .await
 }
 
 /// Whether an event does not take place.
@@ -27,15 +39,17 @@ pub async fn is_cancelled(conn: &mut PgConnection, event: &EventId) -> Result<bo
     Ok(row.fetch_optional(conn).await?.is_some())
 }
 
-/// Takes one cancelled event whose bookings are not all ended. Another taker gets it only after `lease_s`.
+/// Takes one cancelled event whose bookings are not all ended, also one that was finished before. Another taker gets it only after `lease_s`.
 ///
 /// # Errors
 /// When the database cannot be had or holds an impossible row.
 pub async fn take_due(pool: &PgPool, lease_s: u32) -> Result<Option<EventId>, Error> {
     let row = sqlx::query_scalar!(
         r#"with due as (
-               select event_id from event_cancellation
-               where finished_at is null and due_at <= clock_timestamp()
+               select event_id from event_cancellation c
+               where due_at <= clock_timestamp() and (finished_at is null or exists (
+                   select from booking b where b.event_id = c.event_id
+                   and b.state in ('held', 'payment_pending', 'confirmed')))
                order by due_at limit 1 for update skip locked)
            update event_cancellation c set due_at = clock_timestamp() + make_interval(secs => $1)
            from due where c.event_id = due.event_id returning c.event_id"#,
@@ -44,15 +58,22 @@ pub async fn take_due(pool: &PgPool, lease_s: u32) -> Result<Option<EventId>, Er
     row.fetch_optional(pool).await?.map(|id| Ok(id.parse()?)).transpose()
 }
 
-/// Bookings of an event that have not ended, at most `limit`; those being paid are left for later.
+/// Bookings of an event that have not ended, after this one, at most `limit`; those being paid are left for later.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn open_bookings(pool: &PgPool, event: &EventId, limit: i64) -> Result<Vec<BookingId>, Error> {
+pub async fn open_bookings(
+    pool: &PgPool,
+    event: &EventId,
+    after: Option<BookingId>,
+    limit: i64,
+) -> Result<Vec<BookingId>, Error> {
     let rows = sqlx::query_scalar!(
         "select booking_id from booking
-         where event_id = $1 and state in ('held', 'confirmed') order by booking_id limit $2",
+         where event_id = $1 and state in ('held', 'confirmed') and ($2::uuid is null or booking_id > $2)
+         order by booking_id limit $3",
         event.as_str(),
+        after.map(BookingId::get),
         limit
     );
     Ok(rows.fetch_all(pool).await?.into_iter().map(BookingId::new).collect())

@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod payments;
 pub mod refunds;
 pub mod seats;
+pub mod statistics;
 pub mod stock;
 pub mod terms;
 pub mod tickets;

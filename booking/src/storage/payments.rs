@@ -216,7 +216,12 @@ pub struct Step {
     pub decline_reason: Option<String>,
     /// In how many seconds the reconciler looks at it; `None` when nothing is open.
     pub check_in_s: Option<u32>,
+    /// How many looks count as done: [`LAST_LOOK`] for one more, else none.
+    pub checks: i32,
 }
+
+/// So many looks no payment gets: after them one answer is the last.
+pub const LAST_LOOK: i32 = 1_000_000;
 
 /// Writes a payment's new stage.
 ///
@@ -231,7 +236,7 @@ pub async fn set_state(
     sqlx::query!(
         "update payment set state = $4, provider_payment = coalesce($5, provider_payment),
                 decline_reason = coalesce($6, decline_reason),
-                check_at = clock_timestamp() + make_interval(secs => $7), checks = 0
+                check_at = clock_timestamp() + make_interval(secs => $7), checks = $8
          where event_id = $1 and booking_id = $2 and attempt = $3",
         key.event.as_str(),
         key.booking.get(),
@@ -239,7 +244,8 @@ pub async fn set_state(
         state.name(),
         step.provider_payment,
         step.decline_reason,
-        step.check_in_s.map(f64::from)
+        step.check_in_s.map(f64::from),
+        step.checks
     )
     .execute(conn)
     .await?;
@@ -264,7 +270,7 @@ pub async fn check_in(conn: &mut PgConnection, key: &PaymentKey, seconds: Option
     Ok(())
 }
 
-/// Takes payments that are due to be looked at, at most `limit`. Another taker gets them only after
+/// Takes payments that are due to be looked at, at most `limit`, those that came to nothing last. Another taker gets them only after
 /// `lease_s`, should this one die.
 ///
 /// # Errors
@@ -274,7 +280,7 @@ pub async fn take_due(pool: &PgPool, limit: i64, lease_s: u32) -> Result<Vec<Pay
         Stored,
         r#"with due as (
                select event_id, booking_id, attempt from payment where check_at <= clock_timestamp()
-               order by check_at limit $1 for update skip locked)
+               order by (state in ('declined', 'failed')), check_at limit $1 for update skip locked)
            update payment p set check_at = clock_timestamp() + make_interval(secs => $2), checks = checks + 1
            from due where (p.event_id, p.booking_id, p.attempt) = (due.event_id, due.booking_id, due.attempt)
            returning p.event_id, p.booking_id, p.attempt, p.provider, p.provider_payment, p.state, p.amount,

@@ -16,6 +16,8 @@ use booking_domain::Money;
 pub(crate) struct Faults {
     /// Authorisations act, and their answer is lost.
     pub(crate) lose_authorise_answers: AtomicBool,
+    /// Requests for money are refused as such.
+    pub(crate) refuse_authorisations: AtomicBool,
     /// Authorisations never reach the provider.
     pub(crate) lose_authorisations: AtomicBool,
     /// So many captures act, and their answer is lost.
@@ -88,6 +90,9 @@ impl PaymentProvider for FaultyProvider {
     }
 
     async fn authorise(&self, request: &Authorise) -> Result<ProviderPayment, ProviderError> {
+        if self.is(|faults| &faults.refuse_authorisations) {
+            return Err(ProviderError::Refused { status: 400, detail: "refused".to_owned() });
+        }
         tokio::time::sleep(Duration::from_millis(self.faults.delay_authorise_ms.load(Ordering::SeqCst))).await;
         if self.is(|faults| &faults.lose_authorisations) {
             return Err(lost());

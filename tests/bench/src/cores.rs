@@ -76,6 +76,25 @@ pub(crate) fn used_s(pid: u32) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / TICKS_PER_S)
 }
 
+/// The processor time that a process and its children have used, those that have ended too, in seconds; `None` where
+/// `/proc` does not say.
+pub(crate) fn family_used_s(pid: u32) -> Option<f64> {
+    let mut used_s = 0.0;
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        // Whoever ended meanwhile is counted with its parent.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        if head.split_whitespace().next() == Some(&pid.to_string()) {
+            used_s += (ticks(11) + ticks(12) + ticks(13) + ticks(14)) / TICKS_PER_S;
+        } else if fields.get(1) == Some(&pid.to_string().as_str()) {
+            used_s += (ticks(11) + ticks(12)) / TICKS_PER_S;
+        }
+    }
+    (used_s > 0.0).then_some(used_s)
+}
+
 /// The processor time that a process's first thread has used, in milliseconds, to the microsecond; `None` where `/proc`
 /// does not say.
 pub(crate) fn main_thread_ms(pid: u32) -> Option<f64> {

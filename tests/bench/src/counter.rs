@@ -65,6 +65,25 @@ impl Counter {
         Ok(counter)
     }
 
+    /// The booking node's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.stack.ready().booking[0]
+    }
+
+    /// The processes behind it.
+    pub(crate) fn pids(&self) -> &stack::Pids {
+        &self.stack.ready().pids
+    }
+
+    /// What the provider signs its callbacks with.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn webhook_secret(&self) -> Result<String> {
+        let file = Path::new(&self.stack.ready().dir).join("sandbox-webhook.secret");
+        Ok(std::fs::read_to_string(file).context("the secret of callbacks")?.trim().to_owned())
+    }
+
     /// Runs SQL beside the node.
     ///
     /// # Errors
@@ -128,7 +147,10 @@ impl Counter {
     }
 
     /// The node reads the event before the clock runs: one place of the floor is held.
-    fn warm_up(&self, event: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn warm_up(&self, event: &str) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let url = format!("{}/v1/events/{event}/holds", self.stack.ready().booking[0]);

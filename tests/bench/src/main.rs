@@ -21,6 +21,8 @@ mod measure;
 mod peer;
 mod rounds;
 mod row;
+mod till;
+mod wire;
 mod wrk;
 
 #[global_allocator]

@@ -41,6 +41,8 @@ const SETTLE_TRIES: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// Holds whose fate could not be learnt, kept for later.
 const MAX_LOST: usize = 10_000;
+/// When releasing them failed, how long until it is tried again.
+const LOST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The writer of one event.
 pub(super) struct Writer {
@@ -54,6 +56,8 @@ pub(super) struct Writer {
     seated: Option<Arc<Seated>>,
     /// Holds of batches whose fate is not known; their callers were told to come again.
     lost: Vec<(HoldId, Owner)>,
+    /// Before this moment they are let be.
+    lost_at: Instant,
     /// Kept between batches, as long as no other writer needs one.
     conn: Option<PoolConnection<sqlx::Postgres>>,
     /// When a connection was last seen to work.
@@ -87,6 +91,7 @@ impl Writer {
             mirror: None,
             seated,
             lost: Vec::new(),
+            lost_at: Instant::now(),
             conn: None,
             used: Instant::now(),
         }
@@ -156,7 +161,9 @@ impl Writer {
 
     /// Settles what is open and sees to it that there is a mirror.
     async fn prepare(&mut self) -> Result<(), Error> {
-        self.release_lost().await?;
+        if !self.lost.is_empty() && self.lost_at <= Instant::now() {
+            self.release_lost().await;
+        }
         if self.mirror.is_none() {
             self.load().await?;
         }
@@ -178,7 +185,9 @@ impl Writer {
             let read = bounded(table::changes(&mut conn, &self.event, seen, CHUNK)).await;
             let changes = self.kept(conn, read)?;
             let Some(mirror) = &mut self.mirror else { break };
-            if changes.version - mirror.version() > MAX_BEHIND {
+            let behind = changes.version - mirror.version();
+            // Behind nothing: the database has lost commits, as after a failover.
+            if !(0..=MAX_BEHIND).contains(&behind) {
                 break;
             }
             mirror.follow(&changes.entries)?;
@@ -209,6 +218,8 @@ impl Writer {
                 Err(error) if stale == self.pool.options().get_max_connections() => return Err(error),
                 Err(_) => stale += 1,
             }
+            // Behind another connection may be another server, which has not seen all that this one had.
+            self.mirror = None;
             drop(conn.detach());
         }
     }
@@ -381,22 +392,35 @@ impl Writer {
         self.kept(conn, made)
     }
 
-    /// Releases holds that nobody was told of.
-    async fn release_lost(&mut self) -> Result<(), Error> {
+    /// Releases holds that nobody was told of. What fails is kept for later and holds up no request.
+    async fn release_lost(&mut self) {
+        let mut kept = Vec::new();
         while !self.lost.is_empty() {
-            let some: Vec<(HoldId, Owner)> = self.lost.iter().take(MAX_REQUESTS).cloned().collect();
+            let some: Vec<(HoldId, Owner)> = self.lost.drain(..self.lost.len().min(MAX_REQUESTS)).collect();
             let ids: Vec<(HoldId, &Owner)> = some.iter().map(|(id, owner)| (*id, owner)).collect();
-            for (id, ..) in self.settle_once(&ids).await? {
-                let owner = some.iter().find(|(lost, _)| *lost == id).map(|(_, owner)| owner.clone());
-                match release_hold::release_in(&self.pool, &self.event, id, &Vec::from_iter(owner)).await {
+            let made = match self.settle_once(&ids).await {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::warn!(event = %self.event, error = %chain(&error), "lost holds are released later");
+                    kept.extend(some);
+                    break;
+                }
+            };
+            for (id, owner) in some.into_iter().filter(|(lost, _)| made.iter().any(|(id, ..)| id == lost)) {
+                match release_hold::release_in(&self.pool, &self.event, id, std::slice::from_ref(&owner)).await {
                     Ok(()) => self.feeds.changed(&self.event),
                     Err(Error::Refused(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(event = %self.event, hold = %id, error = %chain(&error), "it is released later");
+                        kept.push((id, owner));
+                    }
                 }
             }
-            self.lost.drain(..some.len());
         }
-        Ok(())
+        if !kept.is_empty() {
+            self.lost.extend(kept);
+            self.lost_at = Instant::now() + LOST_PAUSE;
+        }
     }
 }
 

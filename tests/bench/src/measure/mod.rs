@@ -7,6 +7,8 @@ use crate::row::Row;
 
 mod admit_tick;
 mod best_available;
+mod bookings;
+mod callbacks;
 mod far_poll_calls;
 mod flushall;
 mod gateway_memory;
@@ -43,6 +45,8 @@ pub(crate) const ALL: &[Measurement] = &[
     Measurement { name: "live-map", what: "ten thousand viewers of one map while a thousand seats a second change", long: false, run: live_map::measure },
     Measurement { name: "holds", what: "holds over HTTP, beside pgbench with a single-row statement", long: false, run: holds::measure },
     Measurement { name: "best-available", what: "the best seats of a hall of which half is sold", long: false, run: best_available::measure },
+    Measurement { name: "bookings", what: "hold, book, pay, confirmed", long: false, run: bookings::measure },
+    Measurement { name: "callbacks", what: "signed callbacks of the provider, accepted", long: false, run: callbacks::measure },
     Measurement { name: "writers", what: "four ways of holding a seat on one box", long: false, run: writers::measure },
     Measurement { name: "flushall", what: "a million waiting lose their Redis and go on asking", long: true, run: flushall::measure },
 ];

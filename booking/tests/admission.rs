@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::support::{CLUB, GUARDED, OPEN, TestApp, until};
 
 /// How long what is made slow takes, and the bound between that and what is quick, with room on both sides for a busy machine.
-const SLOW: Duration = Duration::from_millis(2000);
+const SLOW: Duration = Duration::from_millis(1200);
 const BETWEEN_MS: f64 = 1000.0;
 
 async fn health(app: &TestApp, event: &str) -> (u16, Value) {

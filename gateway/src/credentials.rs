@@ -10,6 +10,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use queue_token::{Keyring, Pass, Place, SaleId, TokenError, VisitorId};
 
+use crate::edge::head::position;
+
 /// Most passes remembered; when full the map starts anew.
 const CACHE_MAX: usize = 65_536;
 
@@ -67,11 +69,22 @@ impl CookieStyle {
 
 /// All cookies of a request as `(name, value)`, in bytes: a foreign cookie may hold anything.
 pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes()));
     pairs.filter_map(|pair| {
         let pair = pair.trim_ascii();
         let equals = pair.iter().position(|&byte| byte == b'=')?;
         Some((&pair[..equals], &pair[equals + 1..]))
+    })
+}
+
+/// The parts between semicolons. Values are long, so they are not looked at byte by byte.
+fn pairs(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let end = position(bytes, b';');
+        rest = end.map(|end| &bytes[end + 1..]);
+        Some(&bytes[..end.unwrap_or(bytes.len())])
     })
 }
 
@@ -281,6 +294,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("pass {token}")).unwrap());
         assert!(credentials.pass(&headers, style, Some(&demo), &ring, NOW_S).is_some());
+    }
+
+    #[test]
+    fn cookies_are_read_from_all_headers_however_they_are_spaced() {
+        let mut headers = HeaderMap::new();
+        let long = "x".repeat(70);
+        for value in [format!("a=1;b=2; c = 3 ;;d;e={long}=;"), String::new(), format!("f={long};g=")] {
+            headers.append(COOKIE, HeaderValue::from_str(&value).unwrap());
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let read: Vec<_> = cookies(&headers).map(|(name, value)| (text(name), text(value))).collect();
+        let long_and = format!("{long}=");
+        let expected =
+            [("a", "1"), ("b", "2"), ("c ", " 3"), ("e", &long_and), ("f", &long), ("g", "")];
+        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -77,8 +77,23 @@ fn is_ours(value: &str) -> bool {
     scheme.eq_ignore_ascii_case("pass") || scheme.eq_ignore_ascii_case("place")
 }
 
+/// Written by hand where that is easy: every request has one.
 fn address_value(address: IpAddr) -> HeaderValue {
-    HeaderValue::from_str(&address.to_string()).expect("addresses are visible ASCII")
+    let mut text = String::with_capacity("255.255.255.255".len());
+    match address {
+        IpAddr::V4(v4) => {
+            for (i, octet) in v4.octets().into_iter().enumerate() {
+                if i > 0 {
+                    text.push('.');
+                }
+                let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| char::from(b'0' + digit));
+                let leading = usize::from(octet < 100) + usize::from(octet < 10);
+                text.extend(&digits[leading..]);
+            }
+        }
+        IpAddr::V6(v6) => text = v6.to_string(),
+    }
+    HeaderValue::try_from(text).expect("addresses are visible ASCII")
 }
 
 /// Whether a request header must not pass from a client to the origin.
@@ -159,6 +174,15 @@ mod tests {
         assert_eq!(address(1), "10.0.0.1");
         assert_eq!(address(2), "1.2.3.4");
         assert_eq!(address(9), "10.0.0.9");
+    }
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for octet in 0..=255 {
+            let address = IpAddr::from([octet, 0, 10, octet]);
+            assert_eq!(address_value(address), address.to_string());
+        }
+        assert_eq!(address_value("2001:db8::1".parse().unwrap()), "2001:db8::1");
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub fn segments(path: &str) -> Vec<String> {
             ".." => {
                 kept.pop();
             }
+            _ if segment.is_ascii() => kept.push(segment.to_ascii_lowercase()),
             _ => kept.push(segment.to_lowercase()),
         }
     }

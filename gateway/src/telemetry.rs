@@ -86,8 +86,11 @@ fn push_digits(text: &mut String, value: u64, first: u64) {
 /// The id of a new request: 32 hexadecimal digits.
 pub fn new_request_id() -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    rand::random::<[u8; 16]>().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte)]).collect()
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(rand::random::<[u8; 16]>()) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    String::from_utf8_lossy(&digits).into_owned()
 }
 
 /// JSON lines on standard error; the level comes from `RUST_LOG`.

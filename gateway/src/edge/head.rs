@@ -62,7 +62,7 @@ fn holds_only(bytes: &[u8], may_stand: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Where a byte first stands; a block at a time, since lines are long.
-fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+pub fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
     const BLOCK: usize = 32;
     let blocks = bytes.chunks(BLOCK);
     let before = blocks.take_while(|block| holds_only(block, |byte| byte != wanted)).count() * BLOCK;
@@ -80,6 +80,10 @@ pub fn check(head: &[u8], limits: &Limits) -> Result<Range<usize>, Fault> {
         return Err(Fault::Head);
     }
     let text = head.strip_suffix(b"\r\n\r\n").ok_or(Malformed("no empty line"))?;
+    // Once for all lines; what ends them is looked at line by line.
+    if !holds_only(text, |byte| matches!(byte, b'\r' | b'\n') || is_text(byte)) {
+        return Err(Malformed("a control byte"));
+    }
     let mut rest = Some(text);
     let request = request_line(next_line(&mut rest).unwrap_or(Err(Malformed("no request line")))?)?;
     let mut fields = Fields::default();
@@ -145,7 +149,7 @@ fn request_line(line: &[u8]) -> Result<Request<'_>, Fault> {
     if !METHODS.iter().any(|known| known.as_bytes() == method) {
         return Err(Fault::Method);
     }
-    if !target.iter().all(u8::is_ascii_graphic) || target.contains(&b'#') {
+    if !holds_only(target, |byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Malformed("the target holds bytes that belong encoded"));
     }
     let start = method.len() + 1;
@@ -184,9 +188,6 @@ impl<'a> Fields<'a> {
         // A folded line starts with a space, and so has no name either.
         if !is_token(name) {
             return Err(Malformed("a field's name is no word"));
-        }
-        if !holds_only(value, is_text) {
-            return Err(Malformed("a control byte"));
         }
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("host") {
@@ -252,8 +253,22 @@ fn number(value: &[u8]) -> Result<u64, Fault> {
 }
 
 fn is_token(word: &[u8]) -> bool {
-    let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !word.is_empty() && word.iter().all(may_stand)
+    const MAY_STAND: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let marks = b"!#$%&'*+-.^_`|~";
+        let mut i = 0;
+        while i < marks.len() {
+            table[marks[i] as usize] = true;
+            i += 1;
+        }
+        table
+    };
+    !word.is_empty() && holds_only(word, |byte| MAY_STAND[usize::from(byte)])
 }
 
 fn is_host(host: &[u8]) -> bool {

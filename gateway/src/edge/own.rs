@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use pingora::protocols::Stream;
 use tokio::io::AsyncWriteExt;
 
+use super::head::position;
 use super::wire::on_the_wire;
 use crate::problem::{Kind, Problem};
 use crate::room::{Asked, Gate, guarded};
@@ -81,7 +82,7 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {
         return None;
     }
-    let (line, after) = match rest.iter().position(|byte| *byte == b'\r') {
+    let (line, after) = match position(rest, b'\r') {
         Some(end) => (&rest[..end], rest.get(end + 2..).unwrap_or_default()),
         None => (*rest, Default::default()),
     };

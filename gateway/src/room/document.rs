@@ -1,8 +1,11 @@
 //! The place document: what a visitor is told about its place, as CONTRACT writes it.
+//!
+//! It is by far the most frequent answer, and most of it are ids and tokens without anything to escape; so its JSON is
+//! written by hand ([`PlaceDocument::to_json`]), and this is the one place that says how it looks.
 
+use bytes::Bytes;
 use queue::{SaleState, Turn};
 use queue_token::SaleId;
-use serde::{Serialize, Serializer};
 
 use crate::line::room::SaleRoom;
 use crate::line::view::{Eta, View};
@@ -40,9 +43,8 @@ pub enum State {
 }
 
 /// The place document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct PlaceDocument<'a> {
-    #[serde(serialize_with = "as_text")]
     sale: &'a SaleId,
     visitor: String,
     /// Whether another device of the visitor holds the place; the state is `left` then.
@@ -83,11 +85,84 @@ impl PlaceDocument<'_> {
     pub fn sale(&self) -> &str {
         self.sale.as_str()
     }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Bytes {
+        let mut json = Json(Vec::with_capacity(USUAL_BYTES));
+        json.plain("{\"sale\":", Some(self.sale.as_str()));
+        json.plain(",\"visitor\":", Some(&self.visitor));
+        json.word(",\"moved\":", if self.moved { "true" } else { "false" });
+        json.plain(",\"state\":", Some(self.state));
+        json.plain(",\"sale_state\":", Some(self.sale_state));
+        json.number(",\"position\":", self.position);
+        json.number(",\"behind\":", self.behind);
+        match self.eta_s {
+            Some(eta) => {
+                json.number(",\"eta_s\":{\"p10\":", Some(eta.p10));
+                json.number(",\"p90\":", Some(eta.p90));
+                json.raw("}");
+            }
+            None => json.word(",\"eta_s\":", "null"),
+        }
+        json.number(",\"called_per_min\":", Some(self.called_per_min));
+        json.number(",\"poll_s\":", Some(self.poll_s));
+        json.plain(",\"claim_until\":", self.claim_until.as_deref());
+        json.plain(",\"pass_expires_at\":", self.pass_expires_at.as_deref());
+        json.text(",\"message\":", self.message);
+        json.plain(",\"place\":", Some(self.place));
+        json.plain(",\"pass\":", self.pass);
+        json.plain(",\"updated_at\":", Some(&self.updated_at));
+        json.number(",\"score\":", Some(self.score));
+        json.plain(",\"joined_at\":", Some(&self.joined_at));
+        json.plain(",\"called_at\":", self.called_at.as_deref());
+        json.number(",\"called_seq\":", self.called_seq);
+        json.raw("}");
+        Bytes::from(json.0)
+    }
 }
 
-/// Without the copy that the id's own way into JSON makes.
-fn as_text<S: Serializer>(sale: &SaleId, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(sale.as_str())
+/// Room for a document of a usual place.
+const USUAL_BYTES: usize = 1024;
+
+/// JSON on its way; `key` is what stands before a value, with its marks.
+struct Json(Vec<u8>);
+
+impl Json {
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn word(&mut self, key: &str, word: &str) {
+        self.raw(key);
+        self.raw(word);
+    }
+
+    /// A text that by its nature holds nothing to escape: an id, a token, a time, a word of ours.
+    fn plain(&mut self, key: &str, text: Option<&str>) {
+        let Some(text) = text else { return self.word(key, "null") };
+        debug_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')), "{text}");
+        self.word(key, "\"");
+        self.word(text, "\"");
+    }
+
+    /// Any text.
+    fn text(&mut self, key: &str, text: Option<&str>) {
+        let escaped = text.map(|text| serde_json::Value::from(text).to_string());
+        self.word(key, escaped.as_deref().unwrap_or("null"));
+    }
+
+    fn number(&mut self, key: &str, number: Option<u64>) {
+        let Some(mut left) = number else { return self.word(key, "null") };
+        self.raw(key);
+        let mut digits = [b'0'; 20];
+        let mut first = digits.len();
+        while left > 0 || first == digits.len() {
+            first -= 1;
+            digits[first] += (left % 10) as u8;
+            left /= 10;
+        }
+        self.0.extend_from_slice(&digits[first..]);
+    }
 }
 
 /// The sale's state in the document's words.
@@ -151,5 +226,64 @@ pub fn place_document<'a>(
         joined_at: rfc3339_us(score.get()),
         called_at: turn.map(|turn| rfc3339_us(turn.called_us)),
         called_seq: turn.map(|turn| turn.seq),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_json_says_what_the_document_says() {
+        let sale: SaleId = "demo".parse().unwrap();
+        let mut document = PlaceDocument {
+            sale: &sale,
+            visitor: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+            moved: false,
+            state: "waiting",
+            sale_state: "open",
+            position: Some(1),
+            behind: Some(0),
+            eta_s: Some(Eta { p10: 9, p90: 1_000 }),
+            called_per_min: 300,
+            poll_s: 12,
+            claim_until: None,
+            pass_expires_at: None,
+            message: Some("\"Doors\" at 8\n\u{1f39f} \\ </script>"),
+            place: "a.b-c_d.e",
+            pass: None,
+            updated_at: "2027-01-15T08:00:00Z".to_owned(),
+            score: u64::MAX,
+            joined_at: "2027-01-15T08:00:00.000123Z".to_owned(),
+            called_at: None,
+            called_seq: None,
+        };
+        let mut expected = json!({
+            "sale": "demo", "visitor": "AAAAAAAAAAAAAAAAAAAAAA", "moved": false, "state": "waiting",
+            "sale_state": "open", "position": 1, "behind": 0, "eta_s": {"p10": 9, "p90": 1000}, "called_per_min": 300,
+            "poll_s": 12, "claim_until": null, "pass_expires_at": null, "message": "\"Doors\" at 8\n\u{1f39f} \\ </script>",
+            "place": "a.b-c_d.e", "pass": null, "updated_at": "2027-01-15T08:00:00Z", "score": u64::MAX,
+            "joined_at": "2027-01-15T08:00:00.000123Z", "called_at": null, "called_seq": null,
+        });
+        let said = |document: &PlaceDocument<'_>| serde_json::from_slice::<Value>(&document.to_json()).unwrap();
+        assert_eq!(said(&document), expected);
+
+        (document.moved, document.position, document.behind, document.eta_s) = (true, None, None, None);
+        (document.message, document.pass, document.called_seq) = (None, Some("x.y.z"), Some(7));
+        document.called_at = Some("2027-01-15T08:00:00.000123Z".to_owned());
+        document.claim_until = Some("2027-01-15T08:00:00Z".to_owned());
+        document.pass_expires_at = document.claim_until.clone();
+        for key in ["position", "behind", "eta_s", "message"] {
+            expected[key] = Value::Null;
+        }
+        for (key, value) in [("moved", json!(true)), ("pass", json!("x.y.z")), ("called_seq", json!(7))] {
+            expected[key] = value;
+        }
+        expected["called_at"] = json!("2027-01-15T08:00:00.000123Z");
+        for key in ["claim_until", "pass_expires_at"] {
+            expected[key] = json!("2027-01-15T08:00:00Z");
+        }
+        assert_eq!(said(&document), expected);
     }
 }

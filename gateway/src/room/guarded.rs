@@ -164,7 +164,7 @@ fn show(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, document: &PlaceDocumen
     let answer = match form(asked.header("accept")) {
         Form::Html => page::waiting(asked, document),
         Form::Json => {
-            let members = serde_json::to_value(document).unwrap_or_default();
+            let members = serde_json::from_slice(&document.to_json()).unwrap_or_default();
             let detail = "You are in line; your place is kept. Ask again at the place route when poll_s is over.";
             Problem::new(Kind::Waiting, detail)
                 .members(members)

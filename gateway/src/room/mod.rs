@@ -111,8 +111,6 @@ impl Asked<'_> {
 
 /// Room for the header fields of a usual answer.
 const FIELDS_USUAL: usize = 8;
-/// Room for a usual document.
-const DOCUMENT_USUAL_BYTES: usize = 1024;
 
 /// An answer of the gateway's own.
 #[derive(Debug, Clone)]
@@ -141,8 +139,7 @@ impl Answer {
 
     /// A JSON document that nobody may store.
     pub fn json(status: u16, document: &impl serde::Serialize) -> Self {
-        let mut body = Vec::with_capacity(DOCUMENT_USUAL_BYTES);
-        serde_json::to_writer(&mut body, document).expect("our documents hold nothing that JSON cannot say");
+        let body = serde_json::to_vec(document).expect("our documents hold nothing that JSON cannot say");
         Self::new(status, "application/json", Bytes::from(body))
     }
 

@@ -108,7 +108,7 @@ pub fn answer(
     status: u16,
 ) -> Answer {
     let style = gate.cookies();
-    let mut answer = Answer::json(status, document)
+    let mut answer = Answer::new(status, "application/json", document.to_json())
         .header("retry-after", document.poll_s.to_string())
         .header("usher-place", held.token.clone())
         .outcome(if pass.is_some() { "claimed" } else { "polled" });

@@ -306,8 +306,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let read: Vec<_> = cookies(&headers).map(|(name, value)| (text(name), text(value))).collect();
         let long_and = format!("{long}=");
-        let expected =
-            [("a", "1"), ("b", "2"), ("c ", " 3"), ("e", &long_and), ("f", &long), ("g", "")];
+        let expected = [("a", "1"), ("b", "2"), ("c ", " 3"), ("e", &long_and), ("f", &long), ("g", "")];
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 

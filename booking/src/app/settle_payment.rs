@@ -182,9 +182,7 @@ pub(crate) async fn settle(
                 match payment_calls::call(services, &payment, act, &asked).await? {
                     Some(answer) => asked = answer,
                     None => {
-                        let mut conn = services.db.acquire().await?;
-                        let doublings = u32::try_from(payment.checks).unwrap_or(0).min(5);
-                        payments::check_in(&mut conn, &key, Some((1 << doublings).min(MOST_RETRY_S))).await?;
+                        later(services, &payment).await?;
                         break;
                     }
                 }
@@ -207,6 +205,13 @@ pub(crate) async fn settle(
         }
     }
     Ok(None)
+}
+
+/// A call to the provider came to nothing: has the payment looked at again soon.
+pub(super) async fn later(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
+    let mut conn = services.db.acquire().await?;
+    let doublings = u32::try_from(payment.checks).unwrap_or(0).min(5);
+    payments::check_in(&mut conn, &payment.key, Some((1 << doublings).min(MOST_RETRY_S))).await
 }
 
 /// Looks at one payment about which something is open: asks the provider and acts on the answer.

@@ -5,6 +5,9 @@
 -- Locks, in the order of all: keys, owners, holds, bookings and payments are tried and never waited for; seats are locked
 -- by number, areas by the bytes of their names, the event's version last. The caller sees to it that within one call each
 -- hold, each booking and each key is in one request only.
+--
+-- States are looked at after the rows were found by their keys: so no index of rows in one state, of which there may be
+-- many, is ever walked through.
 
 -- Books live holds. Keys are taken, the answers are kept by the caller in the same transaction.
 create function book_batch(
@@ -30,11 +33,13 @@ declare
     now_at timestamptz;
     r record;
 begin
-    for r in select h.owner, h.expires_at, o.request from unnest(p_owner_requests, p_owners) as o (request, owner)
-             join hold h on h.event_id = p_event and h.hold_id = p_holds[o.request] and h.owner = o.owner
-             where h.state = 'active' for update of h skip locked loop
-        found[r.request] := r.owner;
-        untils[r.request] := r.expires_at;
+    for r in select u.request, h.owner, h.state, h.expires_at from unnest(p_holds) with ordinality as u (hold, request)
+             join hold h on h.event_id = p_event and h.hold_id = u.hold for update of h skip locked loop
+        if r.state = 'active' and exists (select from unnest(p_owner_requests, p_owners) as o (request, owner)
+                                          where o.request = r.request and o.owner = r.owner) then
+            found[r.request] := r.owner;
+            untils[r.request] := r.expires_at;
+        end if;
     end loop;
     for r in select u.request from unnest(p_actors, p_keys) with ordinality as u (actor, key, request)
              where u.key is not null
@@ -139,24 +144,29 @@ begin
         ranks[r.request] := null;
     end loop;
     -- A hold that lapses while it turns to pending is counted by nobody in between.
-    for r in select o.request, b.hold_id, b.owner from unnest(p_owner_requests, p_owners) as o (request, owner)
-             join booking b on b.event_id = p_event and b.booking_id = p_bookings[o.request] and b.owner = o.owner loop
-        if ranks[r.request] = 0 and pg_try_advisory_xact_lock(hashtextextended('limit ' || p_event || ' ' || r.owner, 0)) then
+    for r in select u.request, b.hold_id, b.owner from unnest(p_bookings) with ordinality as u (booking, request)
+             join booking b on b.event_id = p_event and b.booking_id = u.booking loop
+        if ranks[r.request] = 0
+           and exists (select from unnest(p_owner_requests, p_owners) as o (request, owner)
+                       where o.request = r.request and o.owner = r.owner)
+           and pg_try_advisory_xact_lock(hashtextextended('limit ' || p_event || ' ' || r.owner, 0)) then
             candidates[r.request] := r.hold_id;
         end if;
     end loop;
-    for r in select u.request, h.hold_id, h.expires_at from unnest(candidates) with ordinality as u (hold, request)
-             join hold h on h.event_id = p_event and h.hold_id = u.hold
-             where h.state = 'active' for update of h skip locked loop
-        if r.expires_at > clock_timestamp() then
+    for r in select u.request, h.hold_id, h.state, h.expires_at from unnest(candidates) with ordinality as u (hold, request)
+             join hold h on h.event_id = p_event and h.hold_id = u.hold for update of h skip locked loop
+        if r.state = 'active' and r.expires_at > clock_timestamp() then
             holds[r.request] := r.hold_id;
         end if;
     end loop;
-    for r in select u.request, b.total, b.currency from unnest(p_bookings, holds) with ordinality as u (booking, hold, request)
+    for r in select u.request, b.state, b.total, b.currency
+             from unnest(p_bookings, holds) with ordinality as u (booking, hold, request)
              join booking b on b.event_id = p_event and b.booking_id = u.booking
-             where u.hold is not null and b.state = 'held' for update of b skip locked loop
-        totals[r.request] := r.total;
-        currencies[r.request] := r.currency;
+             where u.hold is not null for update of b skip locked loop
+        if r.state = 'held' then
+            totals[r.request] := r.total;
+            currencies[r.request] := r.currency;
+        end if;
     end loop;
     for r in select u.request from unnest(p_bookings) with ordinality as u (booking, request)
              join payment p on p.event_id = p_event and p.booking_id = u.booking loop
@@ -179,12 +189,13 @@ begin
             join booking_area b on b.event_id = p_event and b.booking_id = u.booking where u.total > 0)
         order by a.area collate "C" for update;
         -- A statement of its own: it sees what the former holder of the lock wrote.
-        select array_agg(l.request), array_agg(l.area), array_agg(l.quantity) into area_requests, area_names, area_quantities
-        from (select u.request, h.area, h.quantity
+        select array_agg(l.request) filter (where l.state = 1), array_agg(l.area) filter (where l.state = 1),
+               array_agg(l.quantity) filter (where l.state = 1) into area_requests, area_names, area_quantities
+        from (select u.request, h.area, h.quantity, h.state
               from unnest(p_bookings, holds, totals) with ordinality as u (booking, hold, total, request)
               join booking_area b on b.event_id = p_event and b.booking_id = u.booking
               join hold_area h on h.event_id = p_event and h.hold_id = u.hold and h.area = b.area
-              where u.total > 0 and h.state = 1 and h.quantity = b.quantity) l;
+              where u.total > 0 and h.quantity = b.quantity) l;
     end if;
 
     -- Decided: whoever has all places of the booking goes this way.

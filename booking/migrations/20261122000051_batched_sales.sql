@@ -30,22 +30,27 @@ declare
     now_at timestamptz; base bigint; won integer := 0;
     r record;
 begin
-    for r in select u.request from unnest(p_holds) with ordinality as u (hold, request)
-             join hold h on h.event_id = p_event and h.hold_id = u.hold
-             where h.state = 'pending' for update of h skip locked loop
-        come[r.request] := 1;
+    for r in select u.request, h.state from unnest(p_holds) with ordinality as u (hold, request)
+             join hold h on h.event_id = p_event and h.hold_id = u.hold for update of h skip locked loop
+        if r.state = 'pending' then
+            come[r.request] := 1;
+        end if;
     end loop;
-    for r in select u.request from unnest(p_bookings, p_holds) with ordinality as u (booking, hold, request)
+    for r in select u.request, b.state from unnest(p_bookings, p_holds) with ordinality as u (booking, hold, request)
              join booking b on b.event_id = p_event and b.booking_id = u.booking
-             where b.state = 'payment_pending' and b.hold_id = u.hold for update of b skip locked loop
-        come[r.request] := come[r.request] + 1;
+             where b.hold_id = u.hold for update of b skip locked loop
+        if r.state = 'payment_pending' then
+            come[r.request] := come[r.request] + 1;
+        end if;
     end loop;
-    for r in select u.request from unnest(p_bookings, p_attempts, p_amounts, p_currencies)
+    for r in select u.request, p.state, p.refund_due, p.refunded, p.late_tried
+             from unnest(p_bookings, p_attempts, p_amounts, p_currencies)
                  with ordinality as u (booking, attempt, amount, currency, request)
              join payment p on p.event_id = p_event and p.booking_id = u.booking and p.attempt = u.attempt
-             where p.state = 'created' and p.amount = u.amount and p.currency = u.currency
-               and p.refund_due = 0 and p.refunded = 0 and not p.late_tried for update of p skip locked loop
-        come[r.request] := come[r.request] + 1;
+             where p.amount = u.amount and p.currency = u.currency for update of p skip locked loop
+        if r.state = 'created' and r.refund_due = 0 and r.refunded = 0 and not r.late_tried then
+            come[r.request] := come[r.request] + 1;
+        end if;
     end loop;
 
     select array_agg(l.request), array_agg(l.seat_no) into seat_requests, seat_nos
@@ -175,15 +180,16 @@ as $$
 declare
     locked integer[]; done integer[];
 begin
-    select array_agg(l.request) into locked
-    from (select u.request from unnest(p_bookings, p_attempts) with ordinality as u (booking, attempt, request)
+    select array_agg(l.request) filter (where l.state = 'authorized' and l.refund_due = 0 and l.refunded = 0) into locked
+    from (select u.request, p.state, p.refund_due, p.refunded
+          from unnest(p_bookings, p_attempts) with ordinality as u (booking, attempt, request)
           join payment p on p.event_id = p_event and p.booking_id = u.booking and p.attempt = u.attempt
-          where p.state = 'authorized' and p.refund_due = 0 and p.refunded = 0 for update of p skip locked) l;
+          for update of p skip locked) l;
     -- A statement of its own: whoever cancels a booking writes it before they lock its payment, so either this sees it, or
     -- they see the payment as captured.
-    select array_agg(u.request) into done from unnest(locked) as u (request)
-    join booking b on b.event_id = p_event and b.booking_id = p_bookings[u.request]
-    where b.state = 'confirmed' and b.sold_attempt = p_attempts[u.request];
+    select array_agg(u.request) filter (where b.state = 'confirmed' and b.sold_attempt = p_attempts[u.request]) into done
+    from unnest(locked) as u (request)
+    join booking b on b.event_id = p_event and b.booking_id = p_bookings[u.request];
     if done is null then
         return;
     end if;

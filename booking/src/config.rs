@@ -151,6 +151,8 @@ pub struct Checkout {
     pub outbox_url: Option<SecretString>,
     /// After so many tries an announcement is set aside.
     pub outbox_tries: u32,
+    /// Whether ordinary bookings and payments are taken many at a time; without it each goes the general way.
+    pub till: bool,
 }
 
 impl Default for Checkout {
@@ -162,6 +164,7 @@ impl Default for Checkout {
             breaker_pause_ms: 2000,
             outbox_url: None,
             outbox_tries: 10,
+            till: true,
         }
     }
 }

@@ -145,7 +145,7 @@ async fn pay(
     match pay_at_once::pay(services, &request.event, begun, asked, repeat.as_ref()).await? {
         Went::Paid(view) => return Ok(Settled::Sold(view)),
         Went::On(asked) => {
-            if let Some(settled) = settle(services, asked, repeat.clone()).await? {
+            if let Some(settled) = settle(services, *asked, repeat.clone()).await? {
                 return Ok(settled);
             }
         }

@@ -28,7 +28,7 @@ pub(super) enum Went {
     /// Sold, taken, and answered.
     Paid(Box<BookingView>),
     /// The general way goes on by this answer of the provider.
-    On(Asked),
+    On(Box<Asked>),
     /// Nothing can be done before the next look.
     Waits,
 }
@@ -61,16 +61,18 @@ pub(super) async fn pay(
     let Begun { mut payment, hold, seats, areas } = begun;
     let ordinary = asked.told == Told::Authorized && repeat.is_none_or(|once| once.also.is_none());
     let Some(provider_payment) = asked.known.as_ref().map(|known| known.id.clone()).filter(|_| ordinary) else {
-        return Ok(Went::On(asked));
+        return Ok(Went::On(Box::new(asked)));
     };
     if next(&asked.facts(BookingState::PaymentPending, &payment)) != Act::Sell {
-        return Ok(Went::On(asked));
+        return Ok(Went::On(Box::new(asked)));
     }
     let places = areas.iter().map(|(area, quantity)| (area.as_str(), *quantity));
     let tickets = payment_steps::issue(services, &payment.key, &seats, places);
     let mut shown: Vec<TicketRow> = tickets.iter().map(|ticket| shown(&payment.key, ticket)).collect();
     let ask = SellAsk { payment: payment.clone(), hold, provider_payment: provider_payment.clone(), tickets };
-    let Some(sold) = done("sell", &payment.key, services.tills.sell(ask).await) else { return Ok(Went::On(asked)) };
+    let Some(sold) = done("sell", &payment.key, services.tills.sell(ask).await) else {
+        return Ok(Went::On(Box::new(asked)));
+    };
     services.feeds.changed(&payment.key.event);
     crash::point("sold");
 
@@ -78,14 +80,14 @@ pub(super) async fn pay(
     payment.provider_payment = Some(provider_payment);
     payment.now = sold.at;
     if next(&asked.facts(BookingState::Confirmed, &payment)) != Act::Capture {
-        return Ok(Went::On(asked));
+        return Ok(Went::On(Box::new(asked)));
     }
     let Some(taken) = payment_calls::call(services, &payment, Act::Capture, &asked).await? else {
         settle_payment::later(services, &payment).await?;
         return Ok(Went::Waits);
     };
     if taken.told != Told::Captured || next(&taken.facts(BookingState::Confirmed, &payment)) != Act::NoteCaptured {
-        return Ok(Went::On(taken));
+        return Ok(Went::On(Box::new(taken)));
     }
     payment.state = payment.state.capture()?;
     if let Some(known) = &taken.known {
@@ -102,7 +104,7 @@ pub(super) async fn pay(
             crash::point("answered");
             Ok(Went::Paid(Box::new(view)))
         }
-        None => Ok(Went::On(taken)),
+        None => Ok(Went::On(Box::new(taken))),
     }
 }
 

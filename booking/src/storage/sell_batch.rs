@@ -149,11 +149,7 @@ pub struct FinishOrder<'a> {
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn finish(
-    conn: &mut PgConnection,
-    event: &EventId,
-    orders: &[FinishOrder<'_>],
-) -> Result<Vec<bool>, Error> {
+pub async fn finish(conn: &mut PgConnection, event: &EventId, orders: &[FinishOrder<'_>]) -> Result<Vec<bool>, Error> {
     let mut statuses = Vec::with_capacity(orders.len());
     let mut headers = Vec::with_capacity(orders.len());
     for order in orders {
@@ -165,8 +161,7 @@ pub async fn finish(
     let claims = || orders.iter().map(|order| order.answer.map(|(claim, _)| claim));
     let actors: Vec<Option<&str>> = claims().map(|claim| claim.map(|claim| claim.actor.as_str())).collect();
     let keys: Vec<Option<&str>> = claims().map(|claim| claim.map(|claim| claim.key.as_str())).collect();
-    let hashes: Vec<Option<&[u8]>> =
-        claims().map(|claim| claim.map(|claim| claim.request_hash.as_slice())).collect();
+    let hashes: Vec<Option<&[u8]>> = claims().map(|claim| claim.map(|claim| claim.request_hash.as_slice())).collect();
     let bodies: Vec<Option<&[u8]>> =
         orders.iter().map(|order| order.answer.map(|(_, answer)| answer.body.as_slice())).collect();
     let rows = sqlx::query_scalar!(

@@ -1,6 +1,7 @@
 //! One step of the till: for each event a queue and a task that drains it, commits once, and answers all.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,7 @@ pub(super) struct Lanes<S: Step> {
     step: Arc<S>,
     pool: PgPool,
     queues: Mutex<HashMap<EventId, Queue<S>>>,
+    done: Arc<AtomicU64>,
 }
 
 impl<S: Step> std::fmt::Debug for Lanes<S> {
@@ -82,7 +84,12 @@ impl<S: Step> std::fmt::Debug for Lanes<S> {
 
 impl<S: Step> Lanes<S> {
     pub(super) fn new(pool: PgPool, step: S) -> Self {
-        Self { step: Arc::new(step), pool, queues: Mutex::default() }
+        Self { step: Arc::new(step), pool, queues: Mutex::default(), done: Arc::default() }
+    }
+
+    /// How many requests were done.
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Hands a request to its event's task and waits for the outcome.
@@ -97,8 +104,9 @@ impl<S: Step> Lanes<S> {
         loop {
             let queue = queues.entry(event.clone()).or_insert_with(|| {
                 let (sender, queue) = mpsc::channel(QUEUE);
-                let (step, pool, event) = (Arc::clone(&self.step), self.pool.clone(), event.clone());
-                tokio::spawn(Lane { step, pool, event, queue, conn: None, used: Instant::now() }.run());
+                let (step, pool, done) = (Arc::clone(&self.step), self.pool.clone(), Arc::clone(&self.done));
+                let (event, used) = (event.clone(), Instant::now());
+                tokio::spawn(Lane { step, pool, event, queue, conn: None, used, done }.run());
                 sender
             });
             match queue.try_send(waiting) {
@@ -128,6 +136,7 @@ struct Lane<S: Step> {
     conn: Option<PoolConnection<sqlx::Postgres>>,
     /// When a connection was last seen to work.
     used: Instant,
+    done: Arc<AtomicU64>,
 }
 
 impl<S: Step> Lane<S> {
@@ -164,6 +173,7 @@ impl<S: Step> Lane<S> {
                 if left > 0 {
                     metrics::counter!("usher_booking_till_left_total", "step" => S::NAME).increment(left as u64);
                 }
+                self.done.fetch_add((outcomes.len() - left) as u64, Ordering::Relaxed);
                 for (waiting, outcome) in first.into_iter().zip(outcomes) {
                     // Who went away meanwhile finds it in the tables.
                     let _ = waiting.reply.send(Ok(outcome));

@@ -22,14 +22,14 @@ use std::sync::Arc;
 use booking_domain::BookingId;
 use sqlx::PgPool;
 
-pub(super) use self::begin::BeginAsk;
 use self::begin::Begin;
+pub(super) use self::begin::BeginAsk;
 use self::book::{Book, BookAsk};
-pub(super) use self::finish::FinishAsk;
 use self::finish::Finish;
+pub(super) use self::finish::FinishAsk;
 use self::lane::Lanes;
-pub(super) use self::sell::SellAsk;
 use self::sell::Sell;
+pub(super) use self::sell::SellAsk;
 use super::once::Once;
 use super::start_booking::BookingRequest;
 use super::views::BookingView;
@@ -48,6 +48,7 @@ pub(super) struct Left;
 /// The tills of this node.
 #[derive(Debug)]
 pub struct Tills {
+    open: bool,
     book: Lanes<Book>,
     begin: Lanes<Begin>,
     sell: Lanes<Sell>,
@@ -60,6 +61,7 @@ impl Tills {
     pub fn new(pool: &PgPool, config: &Config, provider: &'static str) -> Self {
         let pending_s = config.payments.pending_s;
         Self {
+            open: config.checkout.till,
             book: Lanes::new(pool.clone(), Book),
             begin: Lanes::new(pool.clone(), Begin { provider, pending_s }),
             sell: Lanes::new(pool.clone(), Sell),
@@ -74,7 +76,7 @@ impl Tills {
         id: BookingId,
         repeat: Option<&Once<BookingView>>,
     ) -> Result<Result<BookingView, Left>, Error> {
-        if repeat.is_some_and(|once| once.also.is_some()) {
+        if !self.open || repeat.is_some_and(|once| once.also.is_some()) {
             return Ok(Err(Left));
         }
         let ask = BookAsk { id, request: Arc::clone(request), repeat: repeat.cloned() };
@@ -83,12 +85,18 @@ impl Tills {
 
     /// Begins the first payment of a booking and notes the key.
     pub(super) async fn begin(&self, ask: BeginAsk) -> Result<Result<Begun, Left>, Error> {
+        if !self.open {
+            return Ok(Err(Left));
+        }
         let event = ask.request.event.event.id.clone();
         self.begin.ask(&event, ask).await
     }
 
     /// Sells the places of a payment that was authorised.
     pub(super) async fn sell(&self, ask: SellAsk) -> Result<Result<Sold, Left>, Error> {
+        if !self.open {
+            return Ok(Err(Left));
+        }
         let event = ask.payment.key.event.clone();
         self.sell.ask(&event, ask).await
     }
@@ -97,5 +105,11 @@ impl Tills {
     pub(super) async fn finish(&self, ask: FinishAsk) -> Result<Result<(), Left>, Error> {
         let event = ask.payment.key.event.clone();
         self.finish.ask(&event, ask).await
+    }
+
+    /// How many requests went this way, step by step: booked, begun, sold, finished.
+    #[must_use]
+    pub fn done(&self) -> [u64; 4] {
+        [self.book.done(), self.begin.done(), self.sell.done(), self.finish.done()]
     }
 }

@@ -73,12 +73,15 @@ pub async fn take_due(pool: &PgPool, limit: i64, lease_s: u32) -> Result<Vec<Ann
     Ok(rows.fetch_all(pool).await?)
 }
 
-/// Marks an announcement as delivered.
+/// Marks announcements as delivered.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn delivered(pool: &PgPool, seq: i64) -> Result<(), Error> {
-    sqlx::query!("update outbox set delivered_at = clock_timestamp(), last_error = null where seq = $1", seq)
+pub async fn delivered(pool: &PgPool, seqs: &[i64]) -> Result<(), Error> {
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!("update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)", seqs)
         .execute(pool)
         .await?;
     Ok(())

@@ -41,6 +41,11 @@ bench: ## measurements, peers beside ours; BENCH="NAME... --quick" for some, or 
 	cargo build --release -p gateway -p booking -p stack -p bench
 	@exec env STACK_NO_BUILD=1 RUST_LOG=warn target/release/bench $(BENCH)
 
+profile-holds: ## where the time of a hold goes in node and Postgres, by perf (docs/HOLDS.md)
+	@sh tests/stack/setup.sh bench
+	cargo build --release -p gateway -p booking -p stack -p bench
+	@exec env STACK_NO_BUILD=1 RUST_LOG=warn target/release/bench profile-holds
+
 check: setup ## formatting, lints as errors, dependencies, paths named in documents
 	@sh tests/stack/setup.sh tools
 	cargo fmt --all --check

@@ -1,12 +1,14 @@
 # What a person types; `make help` lists it. Each target is one command or two, so that they can be typed as well.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack test test-long bench check fmt sqlx clean-cache
+.PHONY: help setup demo stack test test-long simulate bench check fmt sqlx clean-cache
 
 # Flags for `stack`, as in `make demo FLAGS="--gateways 2"`.
 FLAGS ?=
 # Names of measurements and flags for `bench`.
 BENCH ?=
+# Seeds for `simulate`.
+SEEDS ?= 3000
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -31,10 +33,18 @@ test-long: setup ## the tests that take long, too
 	cargo build --workspace --bins
 	STACK_NO_BUILD=1 cargo test --workspace -- --include-ignored
 
+simulate: ## SEEDS=3000 whole sales in simulated time, with all that can go wrong
+	SIM_SEEDS=$(SEEDS) cargo test --release -p gateway --test simulation -- --nocapture whole_sales
+
 bench: ## measurements, peers beside ours; BENCH="NAME... --quick" for some, or a look
 	@sh tests/stack/setup.sh bench
 	cargo build --release -p gateway -p booking -p stack -p bench
 	@exec env STACK_NO_BUILD=1 RUST_LOG=warn target/release/bench $(BENCH)
+
+profile-holds: ## where the time of a hold goes in node and Postgres, by perf (docs/HOLDS.md)
+	@sh tests/stack/setup.sh bench
+	cargo build --release -p gateway -p booking -p stack -p bench
+	@exec env STACK_NO_BUILD=1 RUST_LOG=warn target/release/bench profile-holds
 
 check: setup ## formatting, lints as errors, dependencies, paths named in documents
 	@sh tests/stack/setup.sh tools

@@ -1,5 +1,9 @@
 -- What the batched holds writer needs: one call that takes the places of many requests, or of none each.
 
+-- Room for a second version of every seat of a page: a crowd takes seats beside each other, and a batch that takes them
+-- all must find it there, or each of its rows needs new entries in both indexes.
+alter table seat set (fillfactor = 50);
+
 -- What the expiry was before the one extension that a hold may have; null = not extended.
 alter table hold add column first_expires_at timestamptz null;
 
@@ -34,7 +38,8 @@ alter table hold drop constraint hold_event_id_fkey;
 -- request only. Locks: keys (never waited for), owners, seats by number, areas by the bytes of their names, the
 -- event's version. Verdicts: 0 won, 1 seats taken, 2 not enough in an area, 3 too many places of one owner,
 -- 4 key in use, 5 key known, 6 too many holds of one owner. `entries` are the changes after `p_seen` that came
--- before the holds of this call, oldest first, at most `p_entries`.
+-- before the holds of this call, oldest first, at most `p_entries`; `seen_at` is when the change of `p_seen` was
+-- written: a caller who knows it otherwise remembers another history, as after a failover that lost commits.
 create function hold_batch(
     p_event text, p_seen bigint, p_entries integer,
     p_ttl_s double precision, p_places_limit integer, p_holds_limit integer,
@@ -50,7 +55,7 @@ create function hold_batch(
     p_key_requests integer[], p_actors text[], p_keys text[], p_hashes bytea[],
     out base bigint, out made_at timestamptz, out until timestamptz, out verdicts smallint[], out have integer[],
     out short_area text[], out taken_requests integer[], out taken_seats integer[], out expired integer,
-    out entries jsonb
+    out entries jsonb, out seen_at timestamptz
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
@@ -309,11 +314,13 @@ begin
     end if;
     if base + expired > p_seen then
         select jsonb_agg(jsonb_build_array(e.version, e.state, e.seats,
-                   (extract(epoch from e.expires_at) * 1000000)::bigint) order by e.version)
+                   (extract(epoch from e.expires_at) * 1000000)::bigint,
+                   (extract(epoch from e.at) * 1000000)::bigint) order by e.version)
         into entries
-        from (select h.version, h.state, h.seats, h.expires_at from seat_event h
+        from (select h.version, h.state, h.seats, h.expires_at, h.at from seat_event h
               where h.event_id = p_event and h.version > p_seen and h.version <= base + expired
               order by h.version limit p_entries) e;
     end if;
+    select h.at into seen_at from seat_event h where h.event_id = p_event and h.version = p_seen;
 end
 $$;

@@ -120,6 +120,12 @@ pub enum Refusal {
         /// Which.
         orphans: Vec<String>,
     },
+    /// Too many requests of one visitor wait already; nothing was held.
+    #[error("{limit} requests of this visitor wait already")]
+    TooManyAtOnce {
+        /// How many may wait.
+        limit: u32,
+    },
     /// Too many live holds of one visitor.
     #[error("a visitor may have {limit} live holds of this event")]
     TooManyHolds {
@@ -228,7 +234,9 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_) => unavailable(false, error),
+            | sqlx::Error::Tls(_)
+            // What comes of a server, or what stands before it, that hangs up while it is spoken to.
+            | sqlx::Error::Protocol(_) => unavailable(false, error),
             sqlx::Error::Database(answer) => match answer.code().as_deref() {
                 // serialization_failure, deadlock_detected
                 Some("40001" | "40P01") => unavailable(true, error),

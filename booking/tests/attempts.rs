@@ -16,8 +16,9 @@ use crate::support::{OPEN, Options, TestApp, path_of, payment, until};
 /// The first attempt reaches the provider only now.
 pub(crate) async fn arrive_late(app: &TestApp, booking: &Value, captured: bool) {
     let reference = format!("{}/1", booking["booking"].as_str().unwrap());
+    let amount = &booking["total"]["amount"];
     let late =
-        json!({ "reference": reference, "amount": 4350, "currency": "EUR", "token": "tok_ok", "webhook_url": null });
+        json!({ "reference": reference, "amount": amount, "currency": "EUR", "token": "tok_ok", "webhook_url": null });
     let post = |path: String, body: Value| {
         app.client
             .post(format!("{}{path}", app.psp))
@@ -28,7 +29,7 @@ pub(crate) async fn arrive_late(app: &TestApp, booking: &Value, captured: bool) 
     let made: Value = post("/v1/payments".to_owned(), late).await.unwrap().json().await.unwrap();
     if captured {
         let path = format!("/v1/payments/{}/capture", made["payment"].as_str().unwrap());
-        assert_eq!(post(path, json!({ "amount": 4350 })).await.unwrap().status(), 200);
+        assert_eq!(post(path, json!({ "amount": amount })).await.unwrap().status(), 200);
     }
 }
 
@@ -155,11 +156,11 @@ async fn money_of_another_amount_sells_nothing_and_is_shown() {
     faults.report_other_amounts.store(true, Ordering::SeqCst);
     buyer.pay(&booking, "tok_ok").await.expect(202);
     let alarms = || async {
-        let alarmed = booking::storage::payments::alarmed(app.db(), 10).await.unwrap();
+        let alarmed = booking::storage::alarms::list(app.db(), 10).await.unwrap();
         (!alarmed.is_empty()).then_some(alarmed)
     };
     let alarms = until("somebody is called", alarms).await;
-    assert_eq!(alarms[0].alarm, "the provider has 4351 EUR, asked for were 4350 EUR");
+    assert_eq!(alarms[0].why, "the provider has 4351 EUR, asked for were 4350 EUR");
     settled(&buyer, &booking, "held", "voided").await;
     assert_eq!(taken(&app).await, 0);
     faults.report_other_amounts.store(false, Ordering::SeqCst);

@@ -161,6 +161,36 @@ async fn ones_own_bookings_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_booking_moves_no_page_of_the_list() {
+    let app = TestApp::start().await;
+    let (first, buyer) = app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
+    let mut made = vec![buyer.book(&first).await.expect(201)["booking"].clone()];
+    for n in 2..=5 {
+        let hold = buyer.hold(OPEN, json!({ "seats": [format!("stalls-C-{n}")] })).await.expect(201);
+        made.insert(0, buyer.book(&hold).await.expect(201)["booking"].clone());
+    }
+    // Made in the same moment, so that the ids alone order them.
+    let sql = "update booking set created_at = (select min(created_at) from booking)
+               where booking_id <> (select booking_id from booking order by created_at limit 1)";
+    sqlx::query(sql).execute(app.db()).await.unwrap();
+    made.sort_by(|a, b| b.as_str().cmp(&a.as_str()));
+    let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 6);
+    loop {
+        let page = buyer.get(&format!("/v1/bookings?limit=2{cursor}")).await.expect(200);
+        seen.extend(page["items"].as_array().unwrap().iter().map(|booking| booking["booking"].clone()));
+        let hold = buyer.hold(OPEN, json!({ "seats": [format!("stalls-C-{n}")] })).await.expect(201);
+        buyer.book(&hold).await.expect(201);
+        n += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, made);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_confirmations_of_one_booking_pay_once() {
     let app = TestApp::start().await;
     let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-C-1", "stalls-C-2"]).await;

@@ -147,7 +147,7 @@ async fn a_callback_is_answered_while_checkout_has_every_connection() {
     let app = TestApp::with(Options { set, jobs: true, ..Options::default() }).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
-        busy.push(app.db().acquire().await.unwrap());
+        busy.push(app.take_connection().await);
     }
     let body = told("evt 1", "payment.captured", &json!({ "payment": "pay_1", "reference": "nobody/1" }));
     let started = std::time::Instant::now();

@@ -2,12 +2,14 @@
 //! their documents, races of many fans for what is short, and clocks pushed in the table.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CLUB, GUARDED, OPEN, Options, TestApp, hold_path, until};
+use crate::support::{Answer, CLUB, GUARDED, OPEN, Options, TestApp, Wire, hold_path, until};
 
 fn seat(row: &str, number: u32) -> String {
     format!("stalls-{row}-{number}")
@@ -281,6 +283,45 @@ async fn a_visitor_has_a_limit_in_parallel_too() {
     fan.hold(GUARDED, json!({ "best": { "quantity": 3 } })).await.problem(422, "limit-exceeded");
     fan.hold(GUARDED, json!({ "best": { "quantity": 2 } })).await.expect(201);
     fan.hold(OPEN, json!({ "best": { "quantity": 6 } })).await.expect(201);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_fills_the_queue_alone() {
+    let wire = Wire::new();
+    let app = TestApp::with(Options { wire: Some(Arc::clone(&wire)), ..Options::default() }).await;
+    app.fan().hold_seats(GUARDED, &["stalls-B-1"]).await;
+    // The writer waits for an answer that does not come; everybody else waits for the writer.
+    wire.set_mute(true);
+    let (greedy, refused) = (app.fan(), AtomicUsize::new(0));
+    let holds = join_all((0..200).map(|n| {
+        let (greedy, refused) = (greedy.clone(), &refused);
+        async move {
+            let answer = greedy.hold(GUARDED, json!({ "seats": [seat("C", n % 10 + 1)] })).await;
+            refused.fetch_add(usize::from(answer.status == 429), Ordering::SeqCst);
+            answer
+        }
+    }));
+    let other = async {
+        until("the rest was refused", || async { (refused.load(Ordering::SeqCst) == 72).then_some(()) }).await;
+        let fan = app.fan();
+        let hold = fan.hold(GUARDED, json!({ "seats": ["stalls-D-1"] }));
+        let cut = async {
+            until("the batch is lost", || async { (wire.lost() > 0).then_some(()) }).await;
+            wire.cut();
+        };
+        tokio::join!(hold, cut).0
+    };
+    let (answers, others) = tokio::join!(holds, other);
+    assert!(matches!(others.status.as_u16(), 201 | 503), "not the greedy one's fault: {}", others.text);
+    assert_eq!(refused.load(Ordering::SeqCst), 72, "128 wait at most");
+    for answer in answers.iter().filter(|answer| answer.status == 429) {
+        let problem = answer.problem(429, "rate-limited");
+        assert_eq!((&problem["limit"], answer.header("retry-after")), (&json!(128), Some("1")));
+    }
+    // Turns come back.
+    let answer = greedy.hold(GUARDED, json!({ "seats": ["stalls-B-2"] })).await;
+    assert!(matches!(answer.status.as_u16(), 201 | 422), "{}", answer.text);
     app.check().await;
 }
 

@@ -1,5 +1,7 @@
 //! Goal: one key, one effect, one answer. Method: many repetitions at once of each kind of request.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -14,7 +16,7 @@ async fn insist(fan: &Fan<'_>, key: &str, path: &str, body: &serde_json::Value) 
         }
         answer.problem(409, "in-flight");
         assert_eq!(answer.header("retry-after"), Some("1"));
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -156,7 +158,7 @@ async fn a_failure_is_no_answer_to_keep() {
     let (hold, fan) = fan.hold_seats(OPEN, &["stalls-C-1"]).await;
     let booking = fan.book(&hold).await.expect(201);
     let (path, body) = (format!("{}/cancel", path_of(&booking)), json!({}));
-    let taken = (app.db().acquire().await.unwrap(), app.db().acquire().await.unwrap());
+    let taken = [app.take_connection().await, app.take_connection().await];
     fan.post_once("key", &path, &body).await.problem(503, "unavailable");
     drop(taken);
     let answer = fan.post_once("key", &path, &body).await;

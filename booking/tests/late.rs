@@ -12,7 +12,12 @@ use crate::money::{SHORT, booked, faulty, settled, taken};
 use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until};
 
 /// A booking whose first attempt was given up; holds live for two seconds, and are not prolonged.
-async fn given_up<'a>(app: &'a TestApp, faults: &Faults, seat: &str, accept_equal: bool) -> (Value, Fan<'a>) {
+pub(crate) async fn given_up<'a>(
+    app: &'a TestApp,
+    faults: &Faults,
+    seat: &str,
+    accept_equal: bool,
+) -> (Value, Fan<'a>) {
     let (booking, buyer) = booked(app, seat).await;
     faults.lose_authorisations.store(true, Ordering::SeqCst);
     let mut body = payment("tok_ok");
@@ -25,7 +30,7 @@ async fn given_up<'a>(app: &'a TestApp, faults: &Faults, seat: &str, accept_equa
     (booking, buyer)
 }
 
-async fn expired(app: &TestApp, booking: &Value) {
+pub(crate) async fn expired(app: &TestApp, booking: &Value) {
     lapse(app, &json!({ "hold": booking["hold"] })).await;
 }
 

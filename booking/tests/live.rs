@@ -42,13 +42,14 @@ async fn a_snapshot_that_is_known_is_not_sent_again() {
     let path = format!("/v1/events/{OPEN}/seats");
     let first = app.stranger().get(&path).await;
     let etag = first.header("etag").unwrap().to_owned();
-    assert_eq!((etag.as_str(), first.header("cache-control")), ("\"0\"", Some("no-cache")));
+    assert_eq!((etag.as_str(), first.header("cache-control")), ("\"0-0\"", Some("no-cache")));
     let again =
         async || app.stranger().request(Method::GET, &path).header("if-none-match", &etag).send().await.unwrap();
     assert_eq!(again().await.status(), 304);
     app.stranger().hold_seats(OPEN, &["stalls-A-1"]).await;
     let changed = again().await;
-    assert_eq!((changed.status().as_u16(), &changed.headers()["etag"]), (200, &"\"1\"".parse().unwrap()));
+    let changed_tag = changed.headers()["etag"].to_str().unwrap();
+    assert!(changed.status() == 200 && changed_tag.starts_with("\"1-"), "{changed_tag}");
     app.check().await;
 }
 

@@ -8,7 +8,7 @@ use crate::money::{booked, settled, taken};
 use crate::support::{CLUB, OPEN, TestApp, path_of, until};
 
 /// Runs `usher-booking admin …`; what it printed, and whether it succeeded.
-async fn admin(app: &TestApp, words: &[&str]) -> (String, bool) {
+pub(crate) async fn admin(app: &TestApp, words: &[&str]) -> (String, bool) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher-booking"));
     command.arg("admin").args(words).arg("--config").arg(app.config_file());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

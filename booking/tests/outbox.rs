@@ -113,3 +113,63 @@ async fn nodes_share_the_work_without_doubling_it() {
     assert_eq!((delivered, consumer.got.lock().unwrap().len()), (4, 4));
     app.check().await;
 }
+
+/// How many pages of memory or disk the next take looks at; it takes what is due.
+async fn pages_of_a_take(app: &TestApp) -> i64 {
+    let query = "explain (analyze, buffers, format json) select * from take_announcements(16, 15)";
+    let plan: serde_json::Value = sqlx::query_scalar(query).fetch_one(app.db()).await.unwrap();
+    let count = |what: &str| plan[0]["Plan"][what].as_i64().unwrap();
+    count("Shared Hit Blocks") + count("Shared Read Blocks")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_behind_one_that_is_set_aside_cost_nothing() {
+    let consumer = Arc::new(Picky::default());
+    let options = Options { consumer: Some(Arc::<Picky>::clone(&consumer)), ..Options::default() };
+    let app = TestApp::with(options).await;
+    // Behind one that is set aside, and each behind one of its own that is.
+    for statement in [
+        "insert into outbox (event_id, booking_id, topic, payload, quarantined_at)
+         values ('open-theatre', '00000000-0000-0000-0000-000000000001', 'a', '{}', clock_timestamp())",
+        "insert into outbox (event_id, booking_id, topic, payload)
+         select 'open-theatre', '00000000-0000-0000-0000-000000000001', 'b', '{}' from generate_series(1, 3000)",
+        "with aside as (
+             insert into outbox (event_id, booking_id, topic, payload, quarantined_at)
+             select 'open-theatre', gen_random_uuid(), 'a', '{}', clock_timestamp() from generate_series(1, 3000)
+             returning booking_id)
+         insert into outbox (event_id, booking_id, topic, payload) select 'open-theatre', booking_id, 'b', '{}' from aside",
+    ] {
+        sqlx::query(statement).execute(app.db()).await.unwrap();
+    }
+    let (booking, buyer) = booked(&app, "stalls-C-1").await;
+    buyer.pay(&booking, "tok_ok").await.expect(200);
+    // It comes after all of them, and each take looks at few: still it is soon there.
+    let id = booking["booking"].as_str().unwrap().to_owned();
+    let mut goes = 0;
+    while consumer.topics(&id).is_empty() {
+        deliver_announcements(&app.services).await.unwrap();
+        goes += 1;
+        assert!(goes < 40, "6000 that wait hold up another booking");
+    }
+    assert_eq!(consumer.got.lock().unwrap().len(), 1, "nothing else may go");
+    let pages = pages_of_a_take(&app).await;
+    assert!(pages < 100, "{pages} pages for nothing");
+
+    // One that is tried again wakes those behind it, one by one and in order.
+    let first: i64 = sqlx::query_scalar("select min(seq) from outbox").fetch_one(app.db()).await.unwrap();
+    sqlx::query("delete from outbox where booking_id = '00000000-0000-0000-0000-000000000001' and seq > $1")
+        .bind(first + 20)
+        .execute(app.db())
+        .await
+        .unwrap();
+    assert_eq!(outbox::replay(app.db(), Some(first)).await.unwrap(), 1);
+    for _ in 0..=20 {
+        assert!(deliver_announcements(&app.services).await.unwrap() > 0);
+        if consumer.got.lock().unwrap().len() == 22 {
+            break;
+        }
+    }
+    let got: Vec<i64> = consumer.got.lock().unwrap().iter().skip(1).map(|one| one.0).collect();
+    assert_eq!(got, (first..=first + 20).collect::<Vec<_>>());
+    app.check().await;
+}

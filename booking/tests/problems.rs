@@ -185,7 +185,7 @@ async fn without_a_database_the_answer_is_503() {
         (answer.status == 200).then_some(())
     })
     .await;
-    let taken = (app.db().acquire().await.unwrap(), app.db().acquire().await.unwrap());
+    let taken = (app.take_connection().await, app.take_connection().await);
     let answer = app.stranger().hold(OPEN, json!({ "seats": ["stalls-C-1"] })).await;
     answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), Some("1"));

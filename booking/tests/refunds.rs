@@ -7,8 +7,8 @@ use booking::app::cancel_event::{cancel_batch, cancel_event};
 use booking::app::refund_booking::{RefundRequest, refund_booking};
 use booking::app::settle_payment::reconcile;
 use booking::error::{Error, Refusal};
-use booking::storage::payments;
 use booking::storage::refunds::Decided;
+use booking::storage::{alarms, payments};
 use serde_json::{Value, json};
 
 use crate::money::{booked, faulty, settled, taken};
@@ -128,6 +128,31 @@ async fn several_refunds_that_many_look_after_go_back_each_once() {
         }
     }
     assert_eq!(taken(&app).await, 4350 - 6 * 500 - 15);
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_comes_back_is_shown() {
+    let (app, faults) = faulty().await;
+    let (booking, buyer) = paid(&app, "stalls-C-1").await;
+    refund_booking(&app.services, request(&booking, 1000, "request")).await.unwrap();
+    until("it went back", || async {
+        let now = buyer.get(&path_of(&booking)).await.expect(200);
+        (now["payment"]["refunded"]["amount"] == 1000).then_some(())
+    })
+    .await;
+    let reference = format!("{}/1", booking["booking"].as_str().unwrap());
+    // An old picture is looked at twice; what shows twice is so.
+    for (old_answers, shown) in [(1, 0), (2, 1)] {
+        let payment = payments::of_callback(app.db(), "sandbox", Some(&reference), None).await.unwrap().unwrap();
+        faults.old_answers.store(old_answers, Ordering::SeqCst);
+        reconcile(&app.services, &payment).await.unwrap();
+        assert_eq!(faults.old_answers.load(Ordering::SeqCst), 0);
+        assert_eq!(alarms::list(app.db(), 10).await.unwrap().len(), shown);
+    }
+    let why = alarms::list(app.db(), 10).await.unwrap().remove(0).why;
+    assert_eq!(why, "1000 of the 1000 that were paid back did not stay paid");
+    assert_eq!(taken(&app).await, 3350);
     app.check().await;
 }
 

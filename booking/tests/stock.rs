@@ -180,3 +180,41 @@ async fn an_area_grows_and_never_shrinks() {
     organiser.post(&path("areas/nowhere/capacity"), json!({ "add": 1 })).await.problem(404, "not-found");
     app.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_is_read_page_by_page_while_it_grows() {
+    let app = TestApp::start().await;
+    let admin = app.admin().await;
+    let organiser = organiser(&app, &admin).await;
+    let grow = async || organiser.post(&path("areas/pit/capacity"), json!({ "add": 1 })).await.expect(200);
+    for _ in 0..5 {
+        grow().await;
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    let mut pages = 0;
+    loop {
+        let page = organiser.get(&path(&format!("changes?limit=2{cursor}"))).await.expect(200);
+        let items = page["items"].as_array().unwrap();
+        assert!(!items.is_empty() && items.len() <= 2, "{page}");
+        seen.extend(items.iter().map(|change| change["version"].as_i64().unwrap()));
+        // What is new is before the first page, and moves none of the others.
+        grow().await;
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((seen, pages), (vec![5, 4, 3, 2, 1], 3));
+    let all = changes(&organiser).await;
+    assert_eq!(
+        all.iter().map(|change| change["version"].as_i64().unwrap()).collect::<Vec<_>>(),
+        [8, 7, 6, 5, 4, 3, 2, 1]
+    );
+    for bad in ["limit=0", "limit=101", "limit=x", "cursor=x"] {
+        organiser.get(&path(&format!("changes?{bad}"))).await.problem(400, "invalid");
+    }
+    let elsewhere = organiser.get("/v1/organiser/events/club/changes").await.expect(200);
+    assert_eq!(elsewhere, json!({ "items": [], "next": null }));
+    app.check().await;
+}

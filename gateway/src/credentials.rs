@@ -4,6 +4,7 @@
 //! bounded map until they expire or the keys change.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, RwLock};
 
 use http::header::{AUTHORIZATION, COOKIE};
@@ -49,9 +50,9 @@ impl CookieStyle {
 
     /// Whether this is the name of the cookie of this kind and sale; [`Self::name`] without a copy.
     fn is_name(self, name: &[u8], kind: &str, sale: &SaleId) -> bool {
-        let prefixes: [&[u8]; 4] = [if self.secure { b"__Host-" } else { b"" }, b"usher_", kind.as_bytes(), b"_"];
-        let rest = prefixes.iter().try_fold(name, |rest, prefix| rest.strip_prefix(*prefix));
-        rest == Some(sale.as_str().as_bytes())
+        let plain = if self.secure { name.strip_prefix(b"__Host-") } else { Some(name) };
+        let rest = plain.and_then(|plain| plain.strip_prefix(b"usher_")?.strip_prefix(kind.as_bytes()));
+        rest.and_then(|rest| rest.strip_prefix(b"_")) == Some(sale.as_str().as_bytes())
     }
 
     /// The text of a cookie of ours.
@@ -127,30 +128,50 @@ impl HeldPass {
     }
 }
 
-/// What a remembered pass is found by: the end of its token, which is a part of its signature. The whole token is compared
-/// once it is found.
-type Ending = [u8; 16];
+/// What a remembered pass is found by: the last sixteen characters of its token, which are a part of its signature. The whole
+/// token is compared once it is found.
+type Ending = u128;
+
+/// Spreads endings. Only those of tokens that we signed are remembered, so nobody can choose them to fall together.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u128(u128::from(*byte)));
+    }
+
+    fn write_u128(&mut self, ending: u128) {
+        // Every character has a say in the upper bits, and those in the lower.
+        let mixed = (self.0 ^ ending as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (ending >> 64) as u64;
+        self.0 = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
 
 /// Verifies credentials, remembering passes.
 #[derive(Debug, Default)]
 pub struct Credentials {
-    passes: RwLock<HashMap<Ending, Arc<HeldPass>>>,
+    passes: RwLock<HashMap<Ending, Arc<HeldPass>, BuildHasherDefault<Spread>>>,
     /// Visitors who gave their slot back, with the second until which a pass of theirs could still be live.
     left: RwLock<HashMap<VisitorId, u64>>,
 }
 
 impl Credentials {
-    /// The first valid pass: of the given sale, or of any when none is given.
+    /// The first valid pass: of the given sale, or of any when none is given. The keys are asked for only when they are needed.
     pub fn pass(
         &self,
         headers: &HeaderMap,
         style: CookieStyle,
         sale: Option<&SaleId>,
-        ring: &Keyring,
+        ring: impl Fn() -> Arc<Keyring>,
         now_s: u64,
     ) -> Option<Arc<HeldPass>> {
         let good = |token: &str| {
-            let held = self.verified(token, ring, now_s).ok()?;
+            let held = self.verified(token, &ring, now_s).ok()?;
             let counts = !self.has_left(&held.pass) && sale.is_none_or(|sale| held.pass.sale == *sale);
             counts.then_some(held)
         };
@@ -160,15 +181,15 @@ impl Credentials {
         })
     }
 
-    fn verified(&self, token: &str, ring: &Keyring, now_s: u64) -> Result<Arc<HeldPass>, TokenError> {
-        let ending: Ending = *token.as_bytes().last_chunk().ok_or(TokenError::Malformed("shape"))?;
+    fn verified(&self, token: &str, ring: impl Fn() -> Arc<Keyring>, now_s: u64) -> Result<Arc<HeldPass>, TokenError> {
+        let ending = Ending::from_le_bytes(*token.as_bytes().last_chunk().ok_or(TokenError::Malformed("shape"))?);
         if let Some(held) = self.passes.read().ok().and_then(|passes| passes.get(&ending).cloned())
             && *held.token == *token
             && held.pass.expires_at_s > now_s
         {
             return Ok(held);
         }
-        let held = Arc::new(HeldPass::new(ring.verify_pass(token, now_s)?, token));
+        let held = Arc::new(HeldPass::new(ring().verify_pass(token, now_s)?, token));
         if let Ok(mut passes) = self.passes.write() {
             if passes.len() >= CACHE_MAX {
                 passes.clear();
@@ -273,14 +294,14 @@ mod tests {
 
     #[test]
     fn a_pass_is_found_in_header_and_cookie_and_forgotten_when_over() {
-        let (ring, style, credentials) = (ring(), CookieStyle { secure: false }, Credentials::default());
+        let (ring, style, credentials) = (Arc::new(ring()), CookieStyle { secure: false }, Credentials::default());
         let demo: SaleId = "demo".parse().unwrap();
         let token = ring.sign_pass(&pass("demo"), NOW_S).unwrap();
         let other = ring.sign_pass(&pass("other"), NOW_S).unwrap();
         let mut headers = HeaderMap::new();
         let cookie = format!("a=b; n=José; usher_pass_other={other}; usher_pass_demo={token}");
         headers.insert(COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
-        let found = |sale: Option<&SaleId>, now_s| credentials.pass(&headers, style, sale, &ring, now_s);
+        let found = |sale: Option<&SaleId>, now_s| credentials.pass(&headers, style, sale, || ring.clone(), now_s);
         assert_eq!(found(Some(&demo), NOW_S).unwrap().pass, pass("demo"));
         assert_eq!(found(Some(&demo), NOW_S + 30).unwrap().pass, pass("demo"), "from memory");
         assert!(found(Some(&demo), NOW_S + 63).is_none(), "memory does not prolong it");
@@ -293,7 +314,7 @@ mod tests {
         let credentials = Credentials::default();
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("pass {token}")).unwrap());
-        assert!(credentials.pass(&headers, style, Some(&demo), &ring, NOW_S).is_some());
+        assert!(credentials.pass(&headers, style, Some(&demo), || ring.clone(), NOW_S).is_some());
     }
 
     #[test]

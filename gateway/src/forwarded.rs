@@ -10,15 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::credentials::{CookieStyle, HeldPass, cookies};
 
-static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
-static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static TOLD_OF_PASS: [HeaderName; 3] = [
-    HeaderName::from_static("usher-visitor"),
-    HeaderName::from_static("usher-sale"),
-    HeaderName::from_static("usher-pass"),
-];
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const VISITOR: HeaderName = HeaderName::from_static("usher-visitor");
+const SALE: HeaderName = HeaderName::from_static("usher-sale");
+const PASS: HeaderName = HeaderName::from_static("usher-pass");
+/// Most fields that are told of a request.
+const TOLD_MAX: usize = 7;
 
 /// What the gateway says to the origin about a request.
 #[derive(Debug)]
@@ -47,15 +47,18 @@ pub fn for_origin(headers: &mut HeaderMap, inbound: &HeaderMap, told: Told<'_>) 
     if inbound.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).is_some_and(is_ours) {
         headers.remove(AUTHORIZATION);
     }
-    headers.reserve(4 + TOLD_OF_PASS.len());
-    headers.insert(&FOR, address_value(told.client));
-    headers.insert(&PROTO, HeaderValue::from_static(if told.secure { "https" } else { "http" }));
+    headers.reserve(TOLD_MAX);
+    headers.insert(FOR, address_value(told.client));
+    headers.insert(PROTO, HeaderValue::from_static(if told.secure { "https" } else { "http" }));
     if let Some(host) = inbound.get(HOST) {
-        headers.insert(&HOST_ASKED, host.clone());
+        headers.insert(HOST_ASKED, host.clone());
     }
-    headers.insert(&REQUEST_ID, told.request_id);
-    for (name, value) in TOLD_OF_PASS.iter().zip(told.pass.iter().flat_map(|pass| &pass.told)) {
-        headers.insert(name, value.clone());
+    headers.insert(REQUEST_ID, told.request_id);
+    if let Some(pass) = told.pass {
+        let [visitor, sale, token] = &pass.told;
+        headers.insert(VISITOR, visitor.clone());
+        headers.insert(SALE, sale.clone());
+        headers.insert(PASS, token.clone());
     }
 }
 
@@ -67,7 +70,7 @@ pub fn from_origin(headers: &mut HeaderMap, request_id: HeaderValue) -> Option<H
     for name in ours {
         headers.remove(&name);
     }
-    headers.insert(&REQUEST_ID, request_id);
+    headers.insert(REQUEST_ID, request_id);
     said
 }
 
@@ -79,21 +82,22 @@ fn is_ours(value: &str) -> bool {
 
 /// Written by hand where that is easy: every request has one.
 fn address_value(address: IpAddr) -> HeaderValue {
-    let mut text = String::with_capacity("255.255.255.255".len());
-    match address {
-        IpAddr::V4(v4) => {
-            for (i, octet) in v4.octets().into_iter().enumerate() {
-                if i > 0 {
-                    text.push('.');
-                }
-                let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| char::from(b'0' + digit));
-                let leading = usize::from(octet < 100) + usize::from(octet < 10);
-                text.extend(&digits[leading..]);
+    let IpAddr::V4(v4) = address else {
+        return HeaderValue::try_from(address.to_string()).expect("addresses are visible ASCII");
+    };
+    let mut text = [b'.'; "255.255.255.255".len()];
+    let mut length = 0;
+    for octet in v4.octets() {
+        for counts in [100, 10, 1] {
+            if octet >= counts || counts == 1 {
+                text[length] = b'0' + octet / counts % 10;
+                length += 1;
             }
         }
-        IpAddr::V6(v6) => text = v6.to_string(),
+        // The dot stands there already.
+        length += 1;
     }
-    HeaderValue::try_from(text).expect("addresses are visible ASCII")
+    HeaderValue::from_bytes(&text[..length - 1]).expect("addresses are visible ASCII")
 }
 
 /// Whether a request header must not pass from a client to the origin.
@@ -146,7 +150,7 @@ pub fn foreign_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
         kept.push(b'=');
         kept.extend_from_slice(value);
     }
-    HeaderValue::from_bytes(&kept).ok().filter(|_| !kept.is_empty())
+    if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
 }
 
 #[cfg(test)]

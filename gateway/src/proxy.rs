@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
-use http::header::UPGRADE;
+use http::header::{HOST, UPGRADE};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::prelude::*;
 use pingora::proxy::FailToProxy;
 use queue_token::SaleId;
@@ -18,7 +19,7 @@ use crate::line::room::SaleRoom;
 use crate::problem::{Kind, Problem};
 use crate::room::{Answer, Asked, Entry, Gate, Outcome, guarded};
 use crate::routes::{self, Guards, OwnRoute};
-use crate::upstream::{self, Balancer};
+use crate::upstream::Nodes;
 use crate::{own, telemetry};
 
 /// A body that we refuse is still read up to this far, so that the client sees the answer and not a reset.
@@ -34,7 +35,7 @@ pub struct Proxy {
     /// What answering needs.
     pub gate: Arc<Gate>,
     /// The origin nodes.
-    pub balancer: Arc<Balancer>,
+    pub nodes: Nodes,
     /// Where the origin speaks with gateways only.
     pub private: Guards,
 }
@@ -42,7 +43,7 @@ pub struct Proxy {
 /// Facts of one request, from its head to its log line.
 pub struct Context {
     started: Instant,
-    request_id: String,
+    request_id: HeaderValue,
     peer: IpAddr,
     /// The sale that guards it.
     room: Option<Arc<SaleRoom>>,
@@ -60,7 +61,7 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             started: Instant::now(),
-            request_id: telemetry::new_request_id(),
+            request_id: HeaderValue::try_from(telemetry::new_request_id()).expect("digits"),
             peer: IpAddr::from([0, 0, 0, 0]),
             room: None,
             entry: None,
@@ -69,6 +70,9 @@ impl ProxyHttp for Proxy {
             body_bytes: 0,
         }
     }
+
+    /// None: the one that the library would add compresses nothing, and is asked at every step.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         session.set_read_timeout(Some(self.gate.config.limits.body_idle()));
@@ -114,8 +118,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let key = routes::event_of(session.req_header().uri.path()).unwrap_or(&ctx.request_id);
-        match upstream::choose(&self.balancer, key, &ctx.tried) {
+        let key = || routes::event_of(session.req_header().uri.path()).unwrap_or_else(|| text(&ctx.request_id));
+        match self.nodes.choose(key, &ctx.tried) {
             Some(peer) => Ok(Box::new(peer)),
             None => Error::e_explain(HTTPStatus(503), "no origin node can be reached"),
         }
@@ -131,7 +135,7 @@ impl ProxyHttp for Proxy {
         let told = Told {
             client: forwarded::client_address(ctx.peer, inbound, self.gate.config.trusted_hops),
             secure: self.gate.config.secure_cookies,
-            request_id: ctx.request_id_value()?,
+            request_id: ctx.request_id.clone(),
             pass: ctx.entry.as_ref().and_then(|entry| entry.pass.as_deref()),
         };
         with_request_head(head, |parts| forwarded::for_origin(&mut parts.headers, inbound, told));
@@ -148,7 +152,7 @@ impl ProxyHttp for Proxy {
         if head.status.is_informational() {
             return Ok(());
         }
-        let request_id = ctx.request_id_value()?;
+        let request_id = ctx.request_id.clone();
         let said = with_answer_head(head, |parts| forwarded::from_origin(&mut parts.headers, request_id));
         let Some(entry) = &ctx.entry else { return Ok(()) };
         if said.is_some_and(|said| said == "depart")
@@ -204,13 +208,13 @@ impl ProxyHttp for Proxy {
             (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
         };
         ctx.outcome = "failed";
-        tracing::warn!(request_id = %ctx.request_id, status, error = %e, "a request failed");
+        tracing::warn!(request_id = text(&ctx.request_id), status, error = %e, "a request failed");
         if status > 0 && session.response_written().is_none_or(|head| head.status.is_informational()) {
             let path = session.req_header().uri.path().to_owned();
-            let answer = failure(status).answer(&path, &ctx.request_id);
+            let answer = failure(status).answer(&path, text(&ctx.request_id));
             session.set_keepalive(None);
             if send(session, answer).await.is_err() {
-                tracing::debug!(request_id = %ctx.request_id, "the client did not wait for the failure");
+                tracing::debug!(request_id = text(&ctx.request_id), "the client did not wait for the failure");
             }
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
@@ -226,7 +230,7 @@ impl ProxyHttp for Proxy {
         telemetry::count_request(ctx.outcome, seconds);
         let head = session.req_header();
         // What reached the origin is one line here and one there, under the same id; polls are far too many for that.
-        let (id, method, path) = (&ctx.request_id, &head.method, head.uri.path());
+        let (id, method, path) = (text(&ctx.request_id), &head.method, head.uri.path());
         let sale = ctx.room.as_ref().map(|room| room.id.as_str());
         let (outcome, ms) = (ctx.outcome, seconds * 1000.0);
         if outcome == "proxied" {
@@ -251,7 +255,7 @@ impl Proxy {
         let asked = Asked {
             head,
             address: forwarded::limit_key(address),
-            request_id: &ctx.request_id,
+            request_id: text(&ctx.request_id),
             now_us: telemetry::now_us(),
         };
         if let Err(wait_s) = gate.limits.request(asked.address) {
@@ -260,7 +264,7 @@ impl Proxy {
         if let Some(route) = route {
             return Some(own::answer(gate, &asked, route, body.as_deref()).await);
         }
-        let host = head.uri.host().or_else(|| asked.header("host")).unwrap_or_default();
+        let host = head.uri.host().or_else(|| asked.header(HOST)).unwrap_or_default();
         let paths = routes::readings(asked.path());
         if paths.iter().any(|path| self.private.speaks_of(host, path).is_some()) {
             return Some(
@@ -277,11 +281,11 @@ impl Proxy {
                 }
             }
             None => {
-                let ring = gate.keys.ring();
                 // With passes of several sales the one counts whose sale guards this path for another method.
                 let near = gate.rooms.speaking_of(host, &paths);
                 let pass = |sale: Option<&SaleId>| {
-                    gate.credentials.pass(&head.headers, gate.cookies(), sale, &ring, asked.now_s())
+                    let ring = || gate.keys.ring();
+                    gate.credentials.pass(&head.headers, gate.cookies(), sale, ring, asked.now_s())
                 };
                 let held = near.as_ref().and_then(|sale| pass(Some(sale))).or_else(|| pass(None));
                 ctx.entry = held.map(|held| Entry { pass: Some(held), cookies: Vec::new(), fresh: false, place: None });
@@ -305,10 +309,9 @@ impl Proxy {
     }
 }
 
-impl Context {
-    fn request_id_value(&self) -> Result<HeaderValue> {
-        HeaderValue::from_str(&self.request_id).or_err(InternalError, "request id")
-    }
+/// The text of a request's id.
+fn text(request_id: &HeaderValue) -> &str {
+    request_id.to_str().unwrap_or_default()
 }
 
 /// Changes a request's head without the library's second map, which remembers how names were written: they are no matter

@@ -39,6 +39,9 @@ pub enum OwnRoute {
     NotFound,
 }
 
+/// No route of ours has more parts.
+const PARTS_MAX: usize = 4;
+
 /// Reads a route of our own; `None` when the path lies elsewhere.
 pub fn own_route(method: &Method, path: &str) -> Option<OwnRoute> {
     let rest = path.strip_prefix(OWN_PREFIX)?;
@@ -46,8 +49,13 @@ pub fn own_route(method: &Method, path: &str) -> Option<OwnRoute> {
         return None;
     }
     let get = method == Method::GET || method == Method::HEAD;
-    let parts: Vec<&str> = rest.split('/').skip(1).collect();
-    Some(match parts.as_slice() {
+    let (mut parts, mut length) = ([""; PARTS_MAX], 0);
+    for part in rest.split('/').skip(1) {
+        let Some(free) = parts.get_mut(length) else { return Some(OwnRoute::NotFound) };
+        *free = part;
+        length += 1;
+    }
+    Some(match &parts[..length] {
         ["keys"] if get => OwnRoute::Keys,
         ["keys"] => OwnRoute::MethodNotAllowed("GET, HEAD"),
         ["sales", sale, tail @ ..] => match (sale.parse::<SaleId>(), tail) {
@@ -74,7 +82,7 @@ pub fn own_route(method: &Method, path: &str) -> Option<OwnRoute> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guards {
     hosts: Vec<String>,
-    paths: Vec<(Vec<String>, Vec<String>)>,
+    paths: Vec<(Vec<Cow<'static, str>>, Vec<String>)>,
 }
 
 impl Guards {
@@ -82,27 +90,24 @@ impl Guards {
     pub fn new(hosts: &[String], paths: &[GuardedPath]) -> Self {
         Self {
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            paths: paths.iter().map(|guarded| (segments(&guarded.path), guarded.methods.clone())).collect(),
+            paths: paths.iter().map(|guarded| (owned(segments(&guarded.path)), guarded.methods.clone())).collect(),
         }
     }
 
     /// How many segments of the longest guard that matches; `None` when none does. `path` comes from [`segments`].
-    pub fn matches(&self, host: &str, method: &Method, path: &[String]) -> Option<usize> {
+    pub fn matches(&self, host: &str, method: &Method, path: &[Cow<'_, str>]) -> Option<usize> {
         // A HEAD tells as much as a GET.
         let method = if method == Method::HEAD { "GET" } else { method.as_str() };
         self.longest(host, Some(method), path)
     }
 
     /// The same, whatever the method.
-    pub fn speaks_of(&self, host: &str, path: &[String]) -> Option<usize> {
+    pub fn speaks_of(&self, host: &str, path: &[Cow<'_, str>]) -> Option<usize> {
         self.longest(host, None, path)
     }
 
-    fn longest(&self, host: &str, method: Option<&str>, path: &[String]) -> Option<usize> {
-        let host = host.trim_end_matches('.');
-        let host =
-            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |h| h.0);
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|guarded| guarded.eq_ignore_ascii_case(host)) {
+    fn longest(&self, host: &str, method: Option<&str>, path: &[Cow<'_, str>]) -> Option<usize> {
+        if !self.hosts.is_empty() && !self.is_on(host) {
             return None;
         }
         self.paths
@@ -114,25 +119,42 @@ impl Guards {
             .map(|(guard, _)| guard.len())
             .max()
     }
+
+    fn is_on(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        let host =
+            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |h| h.0);
+        self.hosts.iter().any(|guarded| guarded.eq_ignore_ascii_case(host))
+    }
 }
 
 /// The ways in which an origin could read a path: with dot segments resolved, and as they stand. Without a dot, written
 /// out or encoded, they are one.
-pub fn readings(path: &str) -> Vec<Vec<String>> {
+pub fn readings(path: &str) -> Vec<Vec<Cow<'_, str>>> {
+    if is_plain(path) {
+        return vec![path.split('/').filter(|part| !part.is_empty()).map(Cow::Borrowed).collect()];
+    }
     let may_hold_dots = path.bytes().any(|byte| matches!(byte, b'.' | b'%'));
     if may_hold_dots { vec![segments(path), unresolved(path)] } else { vec![segments(path)] }
 }
 
-fn unresolved(path: &str) -> Vec<String> {
+/// Whether there is nothing to undo, fold, cut, turn or resolve. Most paths are so.
+fn is_plain(path: &str) -> bool {
+    let is_plain =
+        |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && !matches!(byte, b'%' | b'.' | b';' | b'\\');
+    path.bytes().fold(true, |so_far, byte| so_far & is_plain(byte))
+}
+
+fn unresolved(path: &str) -> Vec<Cow<'_, str>> {
     let decoded = decode_percent(path);
     let parts = decoded.split(['/', '\\']).map(|part| part.split(';').next().unwrap_or_default());
-    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
+    parts.filter(|part| !part.is_empty()).map(|part| Cow::Owned(part.to_lowercase())).collect()
 }
 
 /// The normalised segments of a path.
-pub fn segments(path: &str) -> Vec<String> {
+pub fn segments(path: &str) -> Vec<Cow<'_, str>> {
     let decoded = decode_percent(path);
-    let mut kept: Vec<String> = Vec::new();
+    let mut kept: Vec<Cow<'_, str>> = Vec::new();
     for segment in decoded.split(['/', '\\']) {
         let segment = segment.split(';').next().unwrap_or_default();
         match segment {
@@ -140,11 +162,15 @@ pub fn segments(path: &str) -> Vec<String> {
             ".." => {
                 kept.pop();
             }
-            _ if segment.is_ascii() => kept.push(segment.to_ascii_lowercase()),
-            _ => kept.push(segment.to_lowercase()),
+            _ if segment.is_ascii() => kept.push(Cow::Owned(segment.to_ascii_lowercase())),
+            _ => kept.push(Cow::Owned(segment.to_lowercase())),
         }
     }
     kept
+}
+
+fn owned(segments: Vec<Cow<'_, str>>) -> Vec<Cow<'static, str>> {
+    segments.into_iter().map(|segment| Cow::Owned(segment.into_owned())).collect()
 }
 
 /// Undoes percent-encoding once; what is no valid encoding stays as it is.
@@ -225,6 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_path_is_read_as_any_other() {
+        for path in ["/", "", "//", "/events/demo-arena/~x_y/", "/v1//events/0", "/a b/\u{7f}"] {
+            assert!(is_plain(path), "{path}");
+            assert_eq!(readings(path), [segments(path)], "{path}");
+            assert_eq!(readings(path), [unresolved(path)], "{path}");
+        }
+        for path in ["/A", "/a%62", "/./a", "/a;b", "/a\\b", "/\u{212a}", "/\u{e9}"] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+
+    #[test]
     fn methods_and_hosts_narrow_a_guard() {
         let guards = guard("/holds", &["POST", "GET"]);
         let path = segments("/holds");
@@ -253,6 +291,8 @@ mod tests {
             (Method::GET, "/_usher/sales/demo/join", Some(OwnRoute::MethodNotAllowed("POST"))),
             (Method::GET, "/_usher/sales/De mo", Some(OwnRoute::NotFound)),
             (Method::GET, "/_usher/", Some(OwnRoute::NotFound)),
+            (Method::POST, "/_usher/sales/demo/place/code/", Some(OwnRoute::NotFound)),
+            (Method::GET, "/_usher/sales/demo/place/code/x/y", Some(OwnRoute::NotFound)),
             (Method::GET, "/_usherx", None),
             (Method::GET, "/events", None),
         ];

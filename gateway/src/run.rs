@@ -24,7 +24,8 @@ use crate::line::rooms::Rooms;
 use crate::proxy::Proxy;
 use crate::room::Gate;
 use crate::routes::Guards;
-use crate::{telemetry, upstream};
+use crate::telemetry;
+use crate::upstream::{self, Nodes};
 
 /// Buffers per connection: many visitors wait, each with little to say.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -56,6 +57,8 @@ pub fn run(config: Config) -> Result<()> {
         graceful_shutdown_timeout_seconds: Some(5),
         upstream_keepalive_pool_size: 512,
         max_retries: 4,
+        // Timers that are hardly ever waited for to the end: those of the runtime cost less to set and to clear.
+        fast_timeout_to_tokio_threshold_seconds: Some(0),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, settings);
@@ -71,14 +74,14 @@ pub fn run(config: Config) -> Result<()> {
     reader.add_dependency(&jobs);
     server.add_service(background_service("governor", governor)).add_dependency(&jobs);
     let balancer = upstream::balancer(&config.upstreams, &config.health_path)?;
-    let nodes = balancer.task();
+    let nodes = Nodes::new(balancer.task(), &config.upstreams);
     server.add_service(balancer);
     server.add_service(background_service("control", control));
 
     let whole = |path: &String| GuardedPath { path: path.clone(), methods: Vec::new() };
     let private = Guards::new(&[], &config.private_paths.iter().map(whole).collect::<Vec<_>>());
     let gate = Arc::new(Gate { config: config.clone(), keys, rooms, credentials, limits });
-    let behind = Proxy { gate: gate.clone(), balancer: nodes, private };
+    let behind = Proxy { gate: gate.clone(), nodes, private };
     let proxy = pingora::proxy::http_proxy(&server.configuration, behind);
     let mut proxy = Service::new("edge".to_owned(), Edge::new(gate, proxy));
     proxy.add_listener(

@@ -1,9 +1,9 @@
 //! Logs, metrics and the wall clock of this process.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -29,37 +29,37 @@ fn since_epoch() -> Duration {
 
 /// RFC 3339 in UTC with microseconds; empty beyond the year 9999.
 pub fn rfc3339_us(us: u64) -> String {
-    let mut text = rfc3339(us / 1_000_000);
-    if text.pop().is_some() {
-        text.push('.');
-        push_digits(&mut text, us % 1_000_000, 100_000);
-        text.push('Z');
-    }
-    text
+    let Some(second) = second(us / 1_000_000) else { return String::new() };
+    let mut text = [b'.'; 27];
+    text[..19].copy_from_slice(&second);
+    text[20..26].copy_from_slice(&digits::<6>(us % 1_000_000));
+    text[26] = b'Z';
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// RFC 3339 in UTC with seconds; empty beyond the year 9999.
 pub fn rfc3339_ms(ms: u64) -> String {
-    rfc3339(ms / 1000)
+    let Some(second) = second(ms / 1000) else { return String::new() };
+    let mut text = [b'Z'; 20];
+    text[..19].copy_from_slice(&second);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Each poll tells two times, so they are written without a formatter.
-fn rfc3339(s: u64) -> String {
+/// A second without its zone. Each poll tells two times, so they are written without a formatter.
+fn second(s: u64) -> Option<[u8; 19]> {
     /// The end of the last whole day that every library can tell.
     const END_S: u64 = 253_402_128_000;
-    let mut text = String::with_capacity("2027-01-15T08:00:00.000000Z".len());
     if s >= END_S {
-        return text;
+        return None;
     }
+    let mut text = *b"0000-00-00T00:00:00";
     let (year, month, day) = civil(s / 86_400);
+    text[..4].copy_from_slice(&digits::<4>(year));
     let s = s % 86_400;
-    push_digits(&mut text, year, 1000);
-    for (mark, value) in [('-', month), ('-', day), ('T', s / 3600), (':', s / 60 % 60), (':', s % 60)] {
-        text.push(mark);
-        push_digits(&mut text, value, 10);
+    for (at, value) in [(5, month), (8, day), (11, s / 3600), (14, s / 60 % 60), (17, s % 60)] {
+        text[at..at + 2].copy_from_slice(&digits::<2>(value));
     }
-    text.push('Z');
-    text
+    Some(text)
 }
 
 /// Year, month and day so many days after 1970-01-01. Counts from a first of March, so that leap days come last.
@@ -74,23 +74,39 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
-/// Appends a number with leading zeros; `first` is what its first digit counts.
-fn push_digits(text: &mut String, value: u64, first: u64) {
-    let mut counts = first;
-    while counts > 0 {
-        text.push(char::from(b'0' + (value / counts % 10) as u8));
-        counts /= 10;
+/// The last digits of a number, with leading zeros.
+fn digits<const N: usize>(mut left: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += (left % 10) as u8;
+        left /= 10;
     }
+    digits
 }
 
-/// The id of a new request: 32 hexadecimal digits.
+/// The id of a new request: 32 hexadecimal digits. A name and no secret: requests are counted from a random number on, and
+/// the count is stirred in two ways, each of which gives every count another half.
 pub fn new_request_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static FROM: LazyLock<[u64; 2]> = LazyLock::new(rand::random);
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut digits = [0; 32];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(rand::random::<[u8; 16]>()) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    for (half, from) in digits.chunks_exact_mut(16).zip(*FROM) {
+        let mut left = stirred(count.wrapping_add(from));
+        for digit in half {
+            *digit = DIGITS[(left >> 60) as usize];
+            left <<= 4;
+        }
     }
     String::from_utf8_lossy(&digits).into_owned()
+}
+
+/// Another number for every number, far from those of its neighbours (the last step of SplitMix64).
+fn stirred(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// JSON lines on standard error; the level comes from `RUST_LOG`.
@@ -121,30 +137,36 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// The metrics of requests with one outcome.
-#[derive(Clone)]
 struct Counted {
     outcome: &'static str,
     requests: Counter,
     seconds: Histogram,
 }
 
-/// Counts an answered request. Looking a metric up costs more than counting, so it is done once for each outcome; there
-/// are as many as there are words for them in the code.
-pub fn count_request(outcome: &'static str, seconds: f64) {
-    static KNOWN: LazyLock<ArcSwap<Vec<Counted>>> = LazyLock::new(ArcSwap::default);
-    let count = |known: &Counted| {
-        known.requests.increment(1);
-        known.seconds.record(seconds);
-    };
-    if let Some(known) = KNOWN.load().iter().find(|known| known.outcome == outcome) {
-        return count(known);
+impl Counted {
+    fn new(outcome: &'static str) -> Self {
+        let requests = metrics::counter!("usher_gateway_requests_total", "outcome" => outcome);
+        let seconds = metrics::histogram!("usher_gateway_request_seconds", "outcome" => outcome);
+        Self { outcome, requests, seconds }
     }
-    let requests = metrics::counter!("usher_gateway_requests_total", "outcome" => outcome);
-    let seconds = metrics::histogram!("usher_gateway_request_seconds", "outcome" => outcome);
-    let new = Counted { outcome, requests, seconds };
-    count(&new);
-    // Two that are first at the same time both note it; both count the same metric.
-    KNOWN.rcu(|known| known.iter().cloned().chain([new.clone()]).collect::<Vec<_>>());
+
+    fn count(&self, seconds: f64) {
+        self.requests.increment(1);
+        self.seconds.record(seconds);
+    }
+}
+
+/// As many outcomes are remembered; the code has fewer words for them.
+const OUTCOMES: usize = 32;
+
+/// Counts an answered request. Looking a metric up costs more than counting, so it is done once for each outcome.
+pub fn count_request(outcome: &'static str, seconds: f64) {
+    static KNOWN: [OnceLock<Counted>; OUTCOMES] = [const { OnceLock::new() }; OUTCOMES];
+    let known = KNOWN.iter().map(|known| known.get_or_init(|| Counted::new(outcome)));
+    match known.into_iter().find(|known| known.outcome == outcome) {
+        Some(known) => known.count(seconds),
+        None => Counted::new(outcome).count(seconds),
+    }
 }
 
 #[cfg(test)]
@@ -172,5 +194,14 @@ mod tests {
         let (one, two) = (new_request_id(), new_request_id());
         assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
         assert_ne!(one, two);
+        let many: std::collections::HashSet<_> = (0..10_000).map(|_| new_request_id()).collect();
+        assert_eq!(many.len(), 10_000);
+    }
+
+    #[test]
+    fn every_outcome_is_counted_however_many_there_are() {
+        for i in 0..2 * OUTCOMES {
+            count_request(Box::leak(format!("outcome {i}").into_boxed_str()), 0.1);
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Goal: the promises of `docs/THE-LINE.md` hold for whole sales whatever goes wrong between gateways and Redis. Method:
-//! seeded sales in simulated time, one event after the other, in one thread: fans, gateways made of the real pure pieces,
+//! seeded sales in simulated time, one event after the other, one thread for each sale: fans, gateways made of the real pure pieces,
 //! and the model of the line behind links that delay, lose and reorder; servers that forget, go back in time, split
 //! in two and step their clocks. `rules` looks at it from outside. Defects put in on purpose must be noticed.
 //!
@@ -22,6 +22,10 @@ mod simulation {
     pub(crate) mod visits;
     pub(crate) mod world;
 }
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use simulation::node::GatewayFlaw;
 use simulation::plan::Plan;
@@ -56,18 +60,38 @@ fn whole_sales_keep_their_promises() {
         Some(seed) => seed..=seed,
         None => 1..=number("SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut played_s, mut sales) = (0, 0u64);
-    for seed in seeds {
-        match World::new(seed, Flaws::default(), false).play() {
-            Ok(us) => (played_s, sales) = (played_s + us / 1_000_000, sales + 1),
-            // Again, and this time with the story.
-            Err(_) => match World::new(seed, Flaws::default(), true).play() {
-                Err(failure) => panic!("{}", tell(seed, &failure)),
-                Ok(_) => panic!("seed {seed} failed and did not fail again"),
-            },
+    let (next, last) = (AtomicU64::new(*seeds.start()), *seeds.end());
+    let work = || {
+        let (mut played_s, mut sales) = (0, 0u64);
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > last {
+                return (played_s, sales);
+            }
+            played_s += play(seed);
+            sales += 1;
         }
+    };
+    let began = Instant::now();
+    let (played_s, sales) = std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        // A worker that failed has told its seed.
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+    });
+    println!("{sales} sales, {played_s} s in all, played in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// Plays one sale; how many seconds it lasted.
+fn play(seed: u64) -> u64 {
+    match World::new(seed, Flaws::default(), false).play() {
+        Ok(us) => us / 1_000_000,
+        // Again, and this time with the story.
+        Err(_) => match World::new(seed, Flaws::default(), true).play() {
+            Err(failure) => panic!("{}", tell(seed, &failure)),
+            Ok(_) => panic!("seed {seed} failed and did not fail again"),
+        },
     }
-    println!("{sales} sales, {played_s} s in all");
 }
 
 /// The rule that notices the defect first, with the seed.

@@ -24,7 +24,7 @@ use crate::storage::bookings::{self, BookingRow};
 use crate::storage::payments::{self, Step};
 use crate::storage::refunds::{self, NewRefund};
 use crate::storage::tx::in_tx;
-use crate::storage::{holds, outbox};
+use crate::storage::{cancellations, holds, outbox};
 
 /// A request to cancel.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ enum By<'a> {
     Organiser,
 }
 
-/// Cancels a booking of an event that does not take place.
+/// Cancels a booking of an event that does not take place, and counts it; one that is cancelled is not counted again.
 ///
 /// # Errors
 /// [`Refusal::Conflict`] while a payment runs and when it has failed or expired; that the database cannot be had.
@@ -132,7 +132,10 @@ async fn cancel(conn: &mut PgConnection, facts: &EventFacts, id: BookingId, by: 
             outbox::announce(conn, event, id, "booking.cancelled", payload).await?;
         }
         // Cancelled already.
-        _ => {}
+        _ => return views::read_booking(conn, facts, id).await?.ok_or_else(lost),
+    }
+    if let By::Organiser = by {
+        cancellations::count(conn, event).await?;
     }
     views::read_booking(conn, facts, id).await?.ok_or_else(lost)
 }

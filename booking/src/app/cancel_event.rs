@@ -10,7 +10,7 @@ use super::cancel_booking::cancel_for_organiser;
 use crate::error::{Error, Refusal};
 use crate::passes::chain;
 use crate::services::Services;
-use crate::storage::cancellations::{self, Progress};
+use crate::storage::cancellations::{self, Lease, Progress};
 
 /// Bookings cancelled between two looks at the progress.
 const BATCH: i64 = 100;
@@ -37,7 +37,7 @@ pub async fn cancel_batch(services: &Services, event: &EventId) -> Result<Progre
 }
 
 /// Cancels the batch of an event's bookings that comes after one of them, and moves on; after the last one it begins
-/// anew. A booking that fails holds up no other.
+/// anew, and leaves it to others for a while. A booking that fails holds up no other.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -47,14 +47,12 @@ pub async fn cancel_next(
     after: &mut Option<BookingId>,
 ) -> Result<Progress, Error> {
     let facts = services.events.get(&services.db, event).await?;
-    let mut cancelled = 0;
     let batch = cancellations::open_bookings(&services.db, event, *after, BATCH).await?;
     *after = batch.last().copied().filter(|_| i64::try_from(batch.len()) == Ok(BATCH));
     for booking in batch {
         match cancel_for_organiser(services, &facts, booking).await {
-            Ok(()) => cancelled += 1,
             // Paid, or run out, between the look and the lock: the next batch sees what it is now.
-            Err(Error::Refused(Refusal::Conflict { .. } | Refusal::NotFound { .. })) => {}
+            Ok(()) | Err(Error::Refused(Refusal::Conflict { .. } | Refusal::NotFound { .. })) => {}
             // So would all others fail.
             Err(error @ Error::Unavailable { .. }) => return Err(error),
             Err(error) => {
@@ -63,7 +61,8 @@ pub async fn cancel_next(
             }
         }
     }
-    cancellations::advance(&services.db, event, cancelled).await
+    let lease = if after.is_some() { Lease::Keeps(LEASE_S) } else { Lease::Leaves };
+    cancellations::advance(&services.db, event, lease).await
 }
 
 /// Goes on with one cancelled event, if there is one.
@@ -77,8 +76,9 @@ pub async fn go_on(services: &Services) -> Result<(), Error> {
         let before = cancel_next(services, &event, &mut after).await?;
         tracing::info!(%event, cancelled = before.cancelled, open = before.open, "a cancelled event is paid back");
         if before.finished || after.is_none() {
-            break;
+            return Ok(());
         }
     }
+    cancellations::advance(&services.db, &event, Lease::Leaves).await?;
     Ok(())
 }

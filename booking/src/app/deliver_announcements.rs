@@ -18,7 +18,7 @@ use crate::services::Services;
 use crate::storage::outbox::{self, Announcement};
 
 /// Announcements taken in one go, how many at once, rounds in one go.
-const BATCH: i64 = 16;
+const BATCH: i32 = 16;
 const AT_ONCE: usize = 8;
 const ROUNDS: usize = 80;
 /// How long one delivery may take, and after how long another node takes what this one left.

@@ -62,7 +62,7 @@ pub struct HoldRequest {
 ///
 /// # Errors
 /// [`Refusal::SeatsTaken`], [`Refusal::NotEnough`], [`Refusal::LimitExceeded`], [`Refusal::TooManyHolds`],
-/// [`Refusal::LeavesSingle`]; [`Refusal::Conflict`] when the event does not take place; that the database cannot be had.
+/// [`Refusal::LeavesSingle`]; [`Refusal::TooManyAtOnce`]; [`Refusal::Conflict`] when the event does not take place; that the database cannot be had.
 pub async fn hold_seats(
     services: &Services,
     request: HoldRequest,
@@ -123,6 +123,7 @@ fn view(facts: &EventFacts, held: Held) -> Result<HoldView, Error> {
         owner: order.owner,
         hold: Hold { state: HoldState::Active, expires_at: until },
         first_expires_at: None,
+        made_until: None,
         rung: order.rung,
         created_at: made_at,
         now: made_at,
@@ -163,7 +164,7 @@ async fn made(conn: &mut PgConnection, facts: &EventFacts, id: HoldId) -> Result
     let event = &facts.event.id;
     let row = holds::find(conn, event, id).await?;
     let row = row.ok_or_else(|| Error::defect(format!("the hold {id} is an answer and is not there")))?;
-    let seats = holds::seats(conn, event, id).await?;
+    let seats = holds::seats_as_made(conn, event, id).await?;
     let areas = holds::areas(conn, event, id).await?;
     views::hold_view(facts, &row.as_made(), &seats, &areas)
 }

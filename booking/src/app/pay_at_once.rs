@@ -10,10 +10,11 @@ use booking_domain::checkout::{Act, Told, next};
 
 use super::confirm_booking::ConfirmRequest;
 use super::once::Once;
+use super::payment_calls::{self, Called};
+use super::payment_steps;
 use super::settle_payment::{self, Asked};
 use super::till::{BeginAsk, FinishAsk, Left, SellAsk};
 use super::views::{self, BookingView};
-use super::{payment_calls, payment_steps};
 use crate::crash;
 use crate::error::Error;
 use crate::events::EventFacts;
@@ -82,12 +83,18 @@ pub(super) async fn pay(
     if next(&asked.facts(BookingState::Confirmed, &payment)) != Act::Capture {
         return Ok(Went::On(Box::new(asked)));
     }
-    let Some(taken) = payment_calls::call(services, &payment, Act::Capture, &asked).await? else {
-        settle_payment::later(services, &payment).await?;
-        return Ok(Went::Waits);
+    let taken = match payment_calls::call(services, &payment, Act::Capture, &asked).await? {
+        Called::Answered(taken) => taken,
+        called => {
+            settle_payment::later(services, &payment).await?;
+            if let Called::Failed(why) = called {
+                tracing::warn!(reference = payment.key.reference(), why, "the money will be settled later");
+            }
+            return Ok(Went::Waits);
+        }
     };
     if taken.told != Told::Captured || next(&taken.facts(BookingState::Confirmed, &payment)) != Act::NoteCaptured {
-        return Ok(Went::On(Box::new(taken)));
+        return Ok(Went::On(taken));
     }
     payment.state = payment.state.capture()?;
     if let Some(known) = &taken.known {
@@ -104,7 +111,7 @@ pub(super) async fn pay(
             crash::point("answered");
             Ok(Went::Paid(Box::new(view)))
         }
-        None => Ok(Went::On(Box::new(taken))),
+        None => Ok(Went::On(taken)),
     }
 }
 

@@ -10,22 +10,30 @@ use super::payment_steps;
 use super::settle_payment::{Asked, look_up};
 use crate::crash;
 use crate::error::Error;
+use crate::passes::chain;
 use crate::payments::{ProviderError, ProviderPayment};
 use crate::services::Services;
 use crate::storage::payments::PaymentRow;
 use crate::storage::refunds;
 
-/// Makes the call that an act is; `None` when its answer settles nothing and the payment stays due.
+/// What came of a call. Whatever it is, the payment stays due.
+pub(crate) enum Called {
+    /// This is what the provider shows of the payment now.
+    Answered(Box<Asked>),
+    /// Nothing can be done before the next look.
+    Later,
+    /// The provider counts as down: all payments wait alike.
+    Unheard,
+    /// The call failed, although the provider answers.
+    Failed(String),
+}
+
+/// Makes the call that an act is.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub(crate) async fn call(
-    services: &Services,
-    payment: &PaymentRow,
-    act: Act,
-    asked: &Asked,
-) -> Result<Option<Asked>, Error> {
-    let Some(known) = &asked.known else { return Ok(None) };
+pub(crate) async fn call(services: &Services, payment: &PaymentRow, act: Act, asked: &Asked) -> Result<Called, Error> {
+    let Some(known) = &asked.known else { return Ok(Called::Later) };
     let provider = &services.provider;
     let answer = match act {
         Act::Capture => {
@@ -48,7 +56,7 @@ pub(crate) async fn call(
             answer
         }
         Act::PayBack => return pay_refund(services, payment, known).await,
-        _ => return Ok(None),
+        _ => return Ok(Called::Later),
     };
     answered(services, payment, act, known, answer).await
 }
@@ -60,9 +68,10 @@ async fn answered(
     act: Act,
     known: &ProviderPayment,
     answer: Result<ProviderPayment, ProviderError>,
-) -> Result<Option<Asked>, Error> {
+) -> Result<Called, Error> {
+    let answered = |asked| Ok(Called::Answered(Box::new(asked)));
     match answer {
-        Ok(now) => Ok(Some(Asked::of(payment, &services.config, Ok(Some(now))))),
+        Ok(now) => answered(Asked::of(payment, &services.config, Ok(Some(now)))),
         Err(ProviderError::Refused { status, detail }) => {
             let reference = payment.key.reference();
             tracing::warn!(reference, status, detail, ?act, "the provider refused it");
@@ -74,30 +83,23 @@ async fn answered(
             } else if act != Act::Capture && !was_old && !matches!(asked.told, Told::Voided | Told::Refunded) {
                 // Money that cannot be given back: a person has to.
                 payment_steps::alarm(services, &payment.key, &format!("{act:?} was refused: {detail}")).await?;
-                return Ok(None);
+                return Ok(Called::Later);
             }
-            Ok(Some(asked))
+            answered(asked)
         }
-        Err(error) => {
-            let reference = payment.key.reference();
-            tracing::warn!(reference, error = %crate::passes::chain(&error), ?act, "the money will be settled later");
-            Ok(None)
-        }
+        Err(ProviderError::NotAsked) => Ok(Called::Unheard),
+        Err(error @ ProviderError::Unknown(_)) => Ok(Called::Failed(format!("{act:?}: {}", chain(&error)))),
     }
 }
 
 /// Pays the next refund that was decided, and notes it. What the provider has paid back already, by an
 /// answer that was lost longer ago than it remembers keys, is not paid again.
-async fn pay_refund(
-    services: &Services,
-    payment: &PaymentRow,
-    known: &ProviderPayment,
-) -> Result<Option<Asked>, Error> {
+async fn pay_refund(services: &Services, payment: &PaymentRow, known: &ProviderPayment) -> Result<Called, Error> {
     let refund = {
         let mut conn = services.db.acquire().await?;
         refunds::first_due(&mut conn, &payment.key).await?
     };
-    let Some(refund) = refund else { return Ok(None) };
+    let Some(refund) = refund else { return Ok(Called::Later) };
     let now = if known.refunded >= refund.before + refund.amount {
         known.clone()
     } else {
@@ -108,11 +110,35 @@ async fn pay_refund(
         match answer {
             Ok(now) if now.refunded >= refund.before + refund.amount => now,
             // Accepted and still on its way.
-            Ok(_) => return Ok(None),
+            Ok(_) => return Ok(Called::Later),
             Err(error) => return answered(services, payment, Act::PayBack, known, Err(error)).await,
         }
     };
     payment_steps::note_refund(services, &payment.key, refund).await?;
     crash::point("refund_noted");
-    Ok(Some(Asked::of(payment, &services.config, Ok(Some(now)))))
+    Ok(Called::Answered(Box::new(Asked::of(payment, &services.config, Ok(Some(now))))))
+}
+
+/// Looks whether refunds that were noted stayed paid: a bank may send one back weeks later. `payment` was read before the
+/// provider was asked. Paying it once more is for a person, who knows where to.
+///
+/// # Errors
+/// When the database cannot be had.
+pub(crate) async fn check_refunds(
+    services: &Services,
+    payment: &PaymentRow,
+    known: Option<&ProviderPayment>,
+) -> Result<(), Error> {
+    let back = |known: &ProviderPayment| payment.refunded - known.refunded;
+    if known.is_none_or(|known| back(known) <= 0) {
+        return Ok(());
+    }
+    // It may have been an old picture.
+    if let Ok(Some(now)) = look_up(services, payment).await
+        && back(&now) > 0
+    {
+        let why = format!("{} of the {} that were paid back did not stay paid", back(&now), payment.refunded);
+        payment_steps::alarm(services, &payment.key, &why).await?;
+    }
+    Ok(())
 }

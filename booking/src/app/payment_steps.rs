@@ -23,7 +23,7 @@ use crate::storage::payments::{self, LAST_LOOK, PaymentKey, PaymentRow, Step};
 use crate::storage::refunds::{self, Refund};
 use crate::storage::tickets::{self, NewTicket};
 use crate::storage::tx::in_tx;
-use crate::storage::{bookings, holds, late, outbox, seats};
+use crate::storage::{alarms, bookings, holds, late, outbox, seats};
 
 /// How soon the reconciler looks after a capture that should be done by then.
 pub(crate) const CAPTURE_CHECK_S: u32 = 5;
@@ -154,7 +154,7 @@ fn mismatch(asked: &Asked, payment: &PaymentRow) -> String {
 
 /// Has a person look at a payment, once per reason.
 async fn raise(conn: &mut PgConnection, key: &PaymentKey, why: &str) -> Result<(), Error> {
-    if payments::set_alarm(conn, key, Some(why)).await? {
+    if alarms::set(conn, key, why).await? {
         tracing::error!(reference = key.reference(), why, "a person has to look at a payment");
         metrics::counter!("usher_booking_payment_alarms_total").increment(1);
     }

@@ -11,13 +11,15 @@ use booking_domain::checkout::{Act, Age, Facts, Keep, Told, next};
 use booking_domain::{BookingState, PaymentState};
 
 use super::once::Once;
+use super::payment_calls::{self, Called};
 use super::payment_outcome::Settled;
 use super::payment_steps::{self, Written};
 use super::views::BookingView;
-use super::{late_payment, payment_calls};
+use super::{late_payment, payment_failures};
 use crate::config::Config;
 use crate::crash;
 use crate::error::{Error, Refusal};
+use crate::passes::chain;
 use crate::payments::{ProviderError, ProviderPayment, ProviderStatus};
 use crate::services::Services;
 use crate::storage::payments::{self, PaymentKey, PaymentRow};
@@ -44,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) refusal: Refusal,
     /// Whether the provider never got the request for the money, or refused it as such.
     pub(crate) not_taken: bool,
+    /// Why the provider does not answer this question, although it answers.
+    pub(crate) denied: Option<String>,
 }
 
 impl Asked {
@@ -55,7 +59,7 @@ impl Asked {
     ) -> Self {
         let asked = |told, known, refusal| {
             let (key, age) = (payment.key.clone(), age(payment, config));
-            Self { key, age, told, known, refusal, not_taken: false }
+            Self { key, age, told, known, refusal, not_taken: false, denied: None }
         };
         let reference = || payment.key.reference();
         match answer {
@@ -73,10 +77,11 @@ impl Asked {
             Err(ProviderError::NotAsked) => asked(Told::Unknown, None, Refusal::PaymentFailed),
             Err(ProviderError::Refused { status, detail }) => {
                 tracing::warn!(reference = reference(), status, detail, "the provider refused the question");
-                asked(Told::Unknown, None, Refusal::PaymentLate)
+                let denied = Some(format!("the question was refused: {detail}"));
+                Self { denied, ..asked(Told::Unknown, None, Refusal::PaymentLate) }
             }
             Err(error @ ProviderError::Unknown(_)) => {
-                tracing::warn!(reference = reference(), error = %crate::passes::chain(&error),
+                tracing::warn!(reference = reference(), error = %chain(&error),
                                "the provider's answer is unknown; it will be asked");
                 asked(Told::Unknown, None, Refusal::PaymentLate)
             }
@@ -165,9 +170,33 @@ fn told(payment: &PaymentRow, known: &ProviderPayment) -> Told {
 /// When the database cannot be had; the reconciler goes on then.
 pub(crate) async fn settle(
     services: &Services,
-    mut asked: Asked,
+    asked: Asked,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Option<Settled>, Error> {
+    let reference = asked.key.reference();
+    Ok(match act(services, asked, repeat).await? {
+        End::Answered(settled) => Some(settled),
+        End::Failed(why) => {
+            tracing::warn!(reference, why, "the money will be settled later");
+            None
+        }
+        End::Rests | End::Unheard => None,
+    })
+}
+
+/// Where acting on an answer came to an end.
+enum End {
+    /// It came to nothing, and this is the answer to the buyer.
+    Answered(Settled),
+    /// Nothing can be done before the next look.
+    Rests,
+    /// Nor is anything known: the provider does not answer, or was not asked.
+    Unheard,
+    /// Something failed that is not the provider's silence.
+    Failed(String),
+}
+
+async fn act(services: &Services, mut asked: Asked, repeat: Option<Once<BookingView>>) -> Result<End, Error> {
     let key = asked.key.clone();
     for _ in 0..MOST_STEPS {
         let (booking, payment) = {
@@ -179,13 +208,17 @@ pub(crate) async fn settle(
         tracing::debug!(reference = key.reference(), ?act, told = ?asked.told, state = %payment.state, "a step");
         match act {
             Act::Capture | Act::Void | Act::PayBackAll | Act::PayBack => {
-                match payment_calls::call(services, &payment, act, &asked).await? {
-                    Some(answer) => asked = answer,
-                    None => {
-                        later(services, &payment).await?;
-                        break;
-                    }
+                let called = payment_calls::call(services, &payment, act, &asked).await?;
+                if let Called::Answered(answer) = called {
+                    asked = *answer;
+                    continue;
                 }
+                later(services, &payment).await?;
+                return Ok(match called {
+                    Called::Failed(why) => End::Failed(why),
+                    Called::Unheard => End::Unheard,
+                    _ => End::Rests,
+                });
             }
             Act::Rescue => {
                 if late_payment::rescue(services, &asked).await? {
@@ -197,14 +230,17 @@ pub(crate) async fn settle(
                 let written = payment_steps::write(services, &asked, act, repeat.clone()).await?;
                 services.feeds.changed(&key.event);
                 match written {
-                    Written::Answered(settled) => return Ok(Some(settled)),
-                    Written::Waits => break,
+                    Written::Answered(settled) => return Ok(End::Answered(settled)),
+                    Written::Waits if act == Act::Ask && asked.told == Told::Unknown => {
+                        return Ok(asked.denied.map_or(End::Unheard, End::Failed));
+                    }
+                    Written::Waits => return Ok(End::Rests),
                     Written::Step => {}
                 }
             }
         }
     }
-    Ok(None)
+    Ok(End::Failed(format!("no end after {MOST_STEPS} steps")))
 }
 
 /// A call to the provider came to nothing: has the payment looked at again soon.
@@ -214,14 +250,29 @@ pub(super) async fn later(services: &Services, payment: &PaymentRow) -> Result<(
     payments::check_in(&mut conn, &payment.key, Some((1 << doublings).min(MOST_RETRY_S))).await
 }
 
-/// Looks at one payment about which something is open: asks the provider and acts on the answer.
+/// Looks at one payment about which something is open: asks the provider and acts on the answer. A look that fails is
+/// counted, and followed by another.
 ///
 /// # Errors
-/// When the database cannot be had.
+/// When the database cannot be had, or a step is a defect.
 pub async fn reconcile(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
     let asked = Asked::of(payment, &services.config, look_up(services, payment).await);
-    settle(services, asked, None).await?;
-    Ok(())
+    let done = match payment_calls::check_refunds(services, payment, asked.known.as_ref()).await {
+        Ok(()) => act(services, asked, None).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(End::Answered(_) | End::Rests) => payment_failures::end(services, &payment.key).await,
+        Ok(End::Unheard) => Ok(()),
+        Ok(End::Failed(why)) => {
+            payment_failures::note(services, &payment.key, &why).await;
+            Ok(())
+        }
+        Err(error) => {
+            payment_failures::note(services, &payment.key, &chain(&error)).await;
+            Err(error)
+        }
+    }
 }
 
 /// What the provider knows of a payment: by our reference, else by its own id.

@@ -94,6 +94,7 @@ mod tests {
     use booking_domain::SeatState;
 
     use super::*;
+    use crate::storage::history::Mark;
 
     #[test]
     fn of_each_seat_only_the_last_state_is_sent() {
@@ -102,7 +103,7 @@ mod tests {
         for (version, state, seats) in
             [(4, SeatState::Held, vec![2, 1]), (5, SeatState::Free, vec![1]), (6, SeatState::Held, vec![3])]
         {
-            gathered.add(&Entry { version, state, seats, areas: Vec::new(), terms: false });
+            gathered.add(&Entry { version, mark: Mark::default(), state, seats, areas: Vec::new(), terms: false });
         }
         let frame = gathered.take().unwrap();
         let text = "event: change\nid: 6\ndata: {\"version\":6,\"seats\":[[1,0],[2,1],[3,1]],\"areas\":[]}\n\n";

@@ -17,7 +17,7 @@ use super::stock::{AreaStock, Snapshot};
 use crate::error::Error;
 use crate::passes::chain;
 use crate::storage::changes::{self, Entry};
-use crate::storage::seats;
+use crate::storage::seats::{self, AllSeats};
 
 /// The least time between two frames: changes within it are told together.
 pub const GATHER: Duration = Duration::from_millis(200);
@@ -75,12 +75,22 @@ struct Known {
     backfilled: bool,
 }
 
+/// What became of an attempt to take in what happened.
+enum Caught {
+    Up,
+    TooFarBehind,
+    /// The history is not the one that was followed.
+    AnotherHistory,
+}
+
 pub(super) struct Keeper {
     pub(super) event: EventId,
     pub(super) pool: PgPool,
     pub(super) frames: broadcast::Sender<Frame>,
     pub(super) stirred: Arc<Notify>,
     known: Option<Known>,
+    /// Up to this version more than one history was told: the database lost commits and gave their numbers anew.
+    doubtful: i64,
     /// Whether the bell was heard since the last read.
     due: bool,
     /// When the followers were last thought of, read, told anything; when somebody last asked.
@@ -94,7 +104,19 @@ impl Keeper {
     pub(super) fn new(event: EventId, pool: PgPool, frames: broadcast::Sender<Frame>, stirred: Arc<Notify>) -> Self {
         let now = Instant::now();
         let (looked_at, read_at, told_at, asked_at) = (now, now, now, now);
-        Self { event, pool, frames, stirred, known: None, due: false, looked_at, read_at, told_at, asked_at }
+        Self {
+            event,
+            pool,
+            frames,
+            stirred,
+            known: None,
+            doubtful: -1,
+            due: false,
+            looked_at,
+            read_at,
+            told_at,
+            asked_at,
+        }
     }
 
     /// Works until the feed is gone. When nobody has asked or followed for a while, what is known is forgotten.
@@ -152,7 +174,7 @@ impl Keeper {
             match request {
                 Request::Snapshot(reply) => drop(reply.send(Ok(Arc::clone(&known.now)))),
                 Request::Follow { after, reply } => {
-                    drop(reply.send(Ok((known.start(after), self.frames.subscribe()))));
+                    drop(reply.send(Ok((known.start(after, self.doubtful), self.frames.subscribe()))));
                 }
             }
         }
@@ -198,14 +220,20 @@ impl Keeper {
 
     async fn try_refresh(&mut self) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
-        if let Some(known) = &mut self.known
-            && known.catch_up(&mut conn, &self.event).await?
-        {
-            return Ok(());
+        if let Some(known) = &mut self.known {
+            match known.catch_up(&mut conn, &self.event).await? {
+                Caught::Up => return Ok(()),
+                Caught::TooFarBehind => {}
+                Caught::AnotherHistory => {
+                    tracing::warn!(event = %self.event, "the database has another history; viewers start anew");
+                    metrics::counter!("usher_booking_histories_lost_total").increment(1);
+                    self.doubtful = self.doubtful.max(known.now.version);
+                }
+            }
         }
-        let (version, packed, areas) = seats::snapshot(&mut conn, &self.event).await?;
+        let AllSeats { version, mark, seats, areas } = seats::snapshot(&mut conn, &self.event).await?;
         let areas = areas.into_iter().map(AreaStock::from).collect();
-        self.known = Some(Known::new(Snapshot::new(version, packed, areas)));
+        self.known = Some(Known::new(Snapshot::new(version, mark, seats, areas)));
         if self.frames.receiver_count() > 0 {
             self.send(Frame::reset(version));
         }
@@ -242,13 +270,16 @@ impl Known {
         Self { now: Arc::new(now), gathered: Gathered::default(), past, backfilled: false }
     }
 
-    /// Takes in what happened; `false` when that is too much, or the history is not the one that was known.
-    async fn catch_up(&mut self, conn: &mut PgConnection, event: &EventId) -> Result<bool, Error> {
+    /// Takes in what happened.
+    async fn catch_up(&mut self, conn: &mut PgConnection, event: &EventId) -> Result<Caught, Error> {
         let begun = self.now.version;
         loop {
             let read = changes::after(conn, event, self.now.version, CHUNK).await?;
-            if read.version < self.now.version || read.version - begun > MAX_BEHIND {
-                return Ok(false);
+            if read.seen != self.now.mark {
+                return Ok(Caught::AnotherHistory);
+            }
+            if read.version - begun > MAX_BEHIND {
+                return Ok(Caught::TooFarBehind);
             }
             if !read.entries.is_empty() {
                 let now = Arc::make_mut(&mut self.now);
@@ -258,7 +289,7 @@ impl Known {
                 }
             }
             if self.now.version >= read.version {
-                return Ok(true);
+                return Ok(Caught::Up);
             }
             if read.entries.is_empty() {
                 return Err(Error::defect(format!("the history of {event} has nothing after {}", self.now.version)));
@@ -266,12 +297,13 @@ impl Known {
         }
     }
 
-    fn start(&self, after: Option<i64>) -> Start {
+    fn start(&self, after: Option<i64>, doubtful: i64) -> Start {
         let now = self.now.version;
         match after {
             // From now on. What is gathered has versions up to now, which this follower is not told.
             None => Start::At(now, Vec::new()),
-            Some(after) if !(0..=now).contains(&after) => Start::Reset(now),
+            // A version that nobody knows, or one that may have been told of another history.
+            Some(after) if after > now || after <= doubtful => Start::Reset(now),
             Some(after) => match self.past.since(after) {
                 None => Start::Reset(now),
                 Some(missed) => Start::At(missed.last().map_or(after, |frame| frame.version), missed),

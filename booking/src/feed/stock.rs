@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::storage::areas::AreaCounts;
 use crate::storage::changes::Entry;
-use crate::storage::history::AreaChange;
+use crate::storage::history::{AreaChange, Mark};
 
 /// What there is of an area.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -43,6 +43,8 @@ impl From<AreaChange> for AreaStock {
 pub struct Snapshot {
     /// The event's version.
     pub version: i64,
+    /// That version's mark.
+    pub(super) mark: Mark,
     /// Its seats; a blocked seat counts as sold.
     pub seats: PackedSeats,
     /// Its areas.
@@ -53,8 +55,14 @@ pub struct Snapshot {
 impl Snapshot {
     /// The states at a version.
     #[must_use]
-    pub const fn new(version: i64, seats: PackedSeats, areas: Vec<AreaStock>) -> Self {
-        Self { version, seats, areas, encoded: OnceLock::new() }
+    pub const fn new(version: i64, mark: Mark, seats: PackedSeats, areas: Vec<AreaStock>) -> Self {
+        Self { version, mark, seats, areas, encoded: OnceLock::new() }
+    }
+
+    /// Its entity tag. The version alone would not do: a database that lost commits gives it to other states.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("\"{}-{}\"", self.version, self.mark)
     }
 
     /// The snapshot as it is sent: written by whoever asks first, and the same bytes for all others.
@@ -71,7 +79,7 @@ impl Snapshot {
             return Err(Error::defect(format!("version {} follows version {}", entry.version, self.version)));
         }
         self.encoded.take();
-        self.version = entry.version;
+        (self.version, self.mark) = (entry.version, entry.mark);
         for seat_no in &entry.seats {
             self.set(*seat_no, entry.state)?;
         }
@@ -94,12 +102,12 @@ mod tests {
     use super::*;
 
     fn entry(version: i64, state: SeatState, seats: &[i32]) -> Entry {
-        Entry { version, state, seats: seats.to_vec(), areas: Vec::new(), terms: false }
+        Entry { version, mark: Mark::default(), state, seats: seats.to_vec(), areas: Vec::new(), terms: false }
     }
 
     #[test]
     fn a_mirror_follows_the_history() {
-        let mut mirror = Snapshot::new(3, PackedSeats::free(4), Vec::new());
+        let mut mirror = Snapshot::new(3, Mark::default(), PackedSeats::free(4), Vec::new());
         mirror.advance(&entry(4, SeatState::Held, &[0, 3])).unwrap();
         mirror.advance(&entry(5, SeatState::Sold, &[3])).unwrap();
         assert_eq!((mirror.version, mirror.seats.bytes()), (5, &[0b1100_0001u8][..]));
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_written_once_per_version() {
-        let mut mirror = Snapshot::new(0, PackedSeats::free(4), Vec::new());
+        let mut mirror = Snapshot::new(0, Mark::default(), PackedSeats::free(4), Vec::new());
         let write = |snapshot: &Snapshot| Bytes::from(snapshot.version.to_string());
         assert_eq!(mirror.encoded(write), "0");
         assert_eq!(mirror.encoded(|_| panic!("written twice")), "0");

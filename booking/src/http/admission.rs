@@ -211,6 +211,7 @@ fn count(snapshot: &feed::Snapshot) -> Stock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::history::Mark;
     use booking_domain::PackedSeats;
 
     #[test]
@@ -218,7 +219,7 @@ mod tests {
         let mut seats = PackedSeats::free(5);
         assert!(seats.set(0, SeatState::Held) && seats.set(1, SeatState::Sold));
         let area = feed::AreaStock { area: "floor".into(), capacity: 10, held: 3, sold: 6 };
-        let stock = count(&feed::Snapshot::new(1, seats, vec![area]));
+        let stock = count(&feed::Snapshot::new(1, Mark::default(), seats, vec![area]));
         assert_eq!(stock, Stock { left: 4, capacity: 15 });
     }
 }

@@ -70,6 +70,9 @@ impl BuyerCookies {
     /// What expires the cookies that have to go when one for `owner` is set.
     #[must_use]
     pub(super) fn expire_beside(&self, owner: &Owner) -> Vec<String> {
+        if self.known.is_empty() && self.stale.is_empty() {
+            return Vec::new();
+        }
         let set = name_of(owner, self.secure);
         let others: Vec<&str> =
             self.known.iter().map(|known| known.name.as_str()).filter(|name| *name != set).collect();
@@ -96,8 +99,13 @@ const fn plain_name(secure: bool) -> &'static str {
 
 fn name_of(owner: &Owner, secure: bool) -> String {
     let digest = Sha256::digest(owner.as_str());
-    let digest: String = digest.iter().take(DIGEST).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}_{digest}", plain_name(secure))
+    let mut name = format!("{}_", plain_name(secure));
+    for byte in digest.iter().take(DIGEST) {
+        for digit in [byte >> 4, byte & 15] {
+            name.extend(char::from_digit(digit.into(), 16));
+        }
+    }
+    name
 }
 
 fn is_digest(rest: &str) -> bool {

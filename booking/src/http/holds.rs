@@ -156,7 +156,8 @@ fn wish_for_best(best: NewHoldBest, event: &EventFacts) -> Result<Wish, Refusal>
     responses((status = 201, body = HoldDocument), (status = 400, body = ProblemDocument),
         (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 413, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn create(
     State(services): State<Services>,
     Extension(meter): Extension<Arc<Meter>>,

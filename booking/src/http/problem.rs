@@ -144,6 +144,10 @@ impl Problem {
                 new(StatusCode::CONFLICT, "leaves-single", "Single seats would be left")
                     .with("orphans", orphans.clone())
             }
+            Refusal::TooManyAtOnce { limit } => {
+                let problem = new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests of one visitor");
+                problem.with("limit", *limit).retry_after(RETRY_AFTER_S)
+            }
             Refusal::TooManyHolds { limit, have } => {
                 let title = "Too many holds of one visitor";
                 let problem = new(StatusCode::UNPROCESSABLE_ENTITY, "limit-exceeded", title);

@@ -58,7 +58,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Error> {
     services.events.get(&services.db, &event).await?;
     let stock = services.feeds.of(&event).snapshot(&services.db).await?;
-    let etag = format!("\"{}\"", stock.version);
+    let etag = stock.tag();
     let fixed = [(ETAG, etag.as_str()), (CACHE_CONTROL, "no-cache")];
     if answer::is_known(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());

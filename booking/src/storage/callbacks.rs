@@ -36,7 +36,8 @@ pub async fn insert(pool: &PgPool, provider: &str, batch: &[Callback]) -> Result
     Ok(done.rows_affected())
 }
 
-/// Takes callbacks that wait, at most `limit`. Another taker gets them only after `lease_s`, should this one die.
+/// Takes callbacks that wait, at most `limit`. Another taker gets them only after `lease_s`, should this one die; one that
+/// cannot be worked off is taken less and less often, in the end once in 64 times as long.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -47,7 +48,8 @@ pub async fn take_due(pool: &PgPool, provider: &str, limit: i64, lease_s: u32) -
                select provider, provider_event from provider_event
                where due_at <= clock_timestamp() and provider = $1
                order by due_at limit $2 for update skip locked)
-           update provider_event p set due_at = clock_timestamp() + make_interval(secs => $3), tries = tries + 1
+           update provider_event p set due_at = clock_timestamp() + make_interval(secs => $3 * 2 ^ least(tries, 6)),
+                                       tries = tries + 1
            from due where (p.provider, p.provider_event) = (due.provider, due.provider_event)
            returning p.provider_event as event, p.reference, p.provider_payment"#,
         provider,

@@ -92,28 +92,46 @@ pub struct Progress {
     pub finished: bool,
 }
 
-/// Adds to the count of cancelled bookings, and finishes the cancellation when none is left.
+/// Counts one more cancelled booking of a cancelled event, in the transaction that cancels it.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn advance(pool: &PgPool, event: &EventId, cancelled: i64) -> Result<Progress, Error> {
-    sqlx::query!(
-        "update event_cancellation set cancelled = cancelled + $2, due_at = clock_timestamp() + interval '1 second',
-                finished_at = case when exists (select from booking b where b.event_id = $1
-                    and b.state in ('held', 'payment_pending', 'confirmed')) then null else clock_timestamp() end
-         where event_id = $1",
-        event.as_str(),
-        cancelled
-    )
-    .execute(pool)
-    .await?;
+pub async fn count(conn: &mut PgConnection, event: &EventId) -> Result<(), Error> {
+    sqlx::query!("update event_cancellation set cancelled = cancelled + 1 where event_id = $1", event.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Who goes on with a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Whoever is at it now, for so many seconds more.
+    Keeps(u32),
+    /// Anybody, in a second.
+    Leaves,
+}
+
+/// Says who goes on, and finishes the cancellation when no booking is left.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn advance(pool: &PgPool, event: &EventId, lease: Lease) -> Result<Progress, Error> {
+    let again_in_s = match lease {
+        Lease::Keeps(seconds) => seconds,
+        Lease::Leaves => 1,
+    };
     let row = sqlx::query!(
-        r#"select cancelled, finished_at is not null as "finished!",
-                  (select count(*) from booking b where b.event_id = $1
-                   and b.state in ('held', 'payment_pending', 'confirmed')) as "open!",
-                  (select count(*) from refund r where r.event_id = $1 and r.state = 'due') as "refunds_due!"
-           from event_cancellation where event_id = $1"#,
-        event.as_str()
+        r#"with left_over as materialized (
+               select count(*) as open from booking b
+               where b.event_id = $1 and b.state in ('held', 'payment_pending', 'confirmed'))
+           update event_cancellation c set due_at = clock_timestamp() + make_interval(secs => $2),
+                  finished_at = case when l.open = 0 then clock_timestamp() end
+           from left_over l where c.event_id = $1
+           returning c.cancelled, c.finished_at is not null as "finished!", l.open as "open!",
+                     (select count(*) from refund r where r.event_id = $1 and r.state = 'due') as "refunds_due!""#,
+        event.as_str(),
+        f64::from(again_in_s)
     )
     .fetch_one(pool)
     .await?;

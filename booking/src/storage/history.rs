@@ -1,13 +1,40 @@
 //! The one way to change seats and areas: every change bumps the event's version and is written to the
 //! history in the same statement.
 
+use std::fmt;
+
 use booking_domain::{EventId, SeatState};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::error::Error;
+
+/// By what a line of the history is told from another that has its number: when it was written, by the database's clock,
+/// in microseconds since 1970. None where there is no line, as before the first.
+///
+/// A database that lost commits, because a replica that lagged took over or a copy was put back, gives their numbers
+/// anew. Whoever remembers a version remembers its mark, and compares: the line of a version is written on top of all
+/// before it, so where it is the same line, all before it are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Mark(Option<i64>);
+
+impl Mark {
+    /// Of a line that was written at this time.
+    #[must_use]
+    pub fn at(written_at: Option<Timestamp>) -> Self {
+        Self(written_at.map(Timestamp::as_microsecond))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0.unwrap_or(0))
+    }
+}
 
 /// What kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::history::Mark;
 use super::holds::{HeldArea, HeldSeat, Price};
 use super::idempotency::Claim;
 use crate::error::{Error, Refusal};
@@ -110,6 +111,8 @@ pub struct Committed {
     pub until: Timestamp,
     /// The version after the last change of `before`: the holds follow in order, one version each.
     pub base: i64,
+    /// The mark of the version that the caller knew.
+    pub seen: Mark,
     /// What changed after the version that the caller knew and before the holds, as far as it was asked for.
     pub before: Vec<SeatsChanged>,
 }
@@ -125,6 +128,8 @@ pub struct SeatsChanged {
     pub seats: Vec<i32>,
     /// Until when they are held or pending, in microseconds since 1970.
     pub until_us: Option<i64>,
+    /// The version's mark.
+    pub mark: Mark,
 }
 
 /// Takes the places of a batch and commits. An error of the connection leaves open whether it was done: then
@@ -138,7 +143,7 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
     let row = sqlx::query!(
         r#"select base as "base!", made_at as "made_at!", until as "until!", verdicts as "verdicts!", have as "have!",
                   short_area as "short_area!: Vec<Option<String>>", taken_requests, taken_seats,
-                  expired as "expired!", entries as "entries: sqlx::types::Json<Vec<SeatsChanged>>"
+                  expired as "expired!", seen_at, entries as "entries: sqlx::types::Json<Vec<SeatsChanged>>"
            from hold_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
                            $21, $22, $23, $24, $25, $26, $27, $28)
            -- Decided before the function is called: of an event that does not take place nothing is taken.
@@ -191,6 +196,7 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
         made_at: row.made_at.to_jiff(),
         until: row.until.to_jiff(),
         base: row.base + i64::from(row.expired),
+        seen: Mark::at(row.seen_at.map(|at| at.to_jiff())),
         before: row.entries.map(|entries| entries.0).unwrap_or_default(),
     })
 }
@@ -303,8 +309,11 @@ pub async fn settle(
     );
     let never: HashSet<Uuid> = never.fetch_all(&mut *conn).await?.into_iter().collect();
     let made = sqlx::query!(
-        "select hold_id, created_at, coalesce(first_expires_at, expires_at) as \"until!\"
-         from hold where event_id = $1 and hold_id = any($2)",
+        // Without places it is one of those that were never made: a look before this one may have got no answer.
+        "select h.hold_id, h.created_at, coalesce(h.made_until, h.expires_at) as \"until!\"
+         from hold h where h.event_id = $1 and h.hold_id = any($2)
+         and (exists (select from hold_seat s where s.event_id = h.event_id and s.hold_id = h.hold_id)
+              or exists (select from hold_area a where a.event_id = h.event_id and a.hold_id = h.hold_id))",
         event.as_str(),
         &ids
     );

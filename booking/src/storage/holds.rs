@@ -50,6 +50,8 @@ pub struct HoldRow {
     pub hold: Hold,
     /// When it lapsed before it was extended; none when it was not.
     pub first_expires_at: Option<Timestamp>,
+    /// When it was to lapse at its making; none when it is as it was.
+    pub made_until: Option<Timestamp>,
     /// How its seats were chosen; none when they were named.
     pub rung: Option<Rung>,
     /// When it was made.
@@ -68,9 +70,9 @@ impl HoldRow {
     /// The hold as it was when it was made.
     #[must_use]
     pub fn as_made(self) -> Self {
-        let expires_at = self.first_expires_at.unwrap_or(self.hold.expires_at);
+        let expires_at = self.made_until.unwrap_or(self.hold.expires_at);
         let hold = Hold { state: HoldState::Active, expires_at };
-        Self { hold, first_expires_at: None, now: self.created_at, ..self }
+        Self { hold, first_expires_at: None, made_until: None, now: self.created_at, ..self }
     }
 }
 
@@ -80,6 +82,7 @@ struct Stored {
     state: String,
     expires_at: jiff_sqlx::Timestamp,
     first_expires_at: Option<jiff_sqlx::Timestamp>,
+    made_until: Option<jiff_sqlx::Timestamp>,
     chosen: Option<String>,
     created_at: jiff_sqlx::Timestamp,
     now: jiff_sqlx::Timestamp,
@@ -95,6 +98,7 @@ impl TryFrom<Stored> for HoldRow {
             hold: Hold { state: row.state.parse()?, expires_at: row.expires_at.to_jiff() },
             rung: row.chosen.as_deref().and_then(Rung::from_name),
             first_expires_at: row.first_expires_at.map(jiff_sqlx::Timestamp::to_jiff),
+            made_until: row.made_until.map(jiff_sqlx::Timestamp::to_jiff),
             created_at: row.created_at.to_jiff(),
             now: row.now.to_jiff(),
         })
@@ -108,7 +112,7 @@ impl TryFrom<Stored> for HoldRow {
 pub async fn find(conn: &mut PgConnection, event: &EventId, id: HoldId) -> Result<Option<HoldRow>, Error> {
     let row = sqlx::query_as!(
         Stored,
-        r#"select hold_id, owner, state, expires_at, first_expires_at, chosen, created_at,
+        r#"select hold_id, owner, state, expires_at, first_expires_at, made_until, chosen, created_at,
                   clock_timestamp() as "now!: jiff_sqlx::Timestamp"
            from hold where event_id = $1 and hold_id = $2"#,
         event.as_str(),
@@ -162,7 +166,7 @@ pub async fn extend(
     cap_s: u32,
 ) -> Result<Timestamp, Error> {
     let until = sqlx::query_scalar!(
-        "update hold set first_expires_at = expires_at,
+        "update hold set first_expires_at = expires_at, made_until = coalesce(made_until, expires_at),
              expires_at = greatest(expires_at, least(clock_timestamp() + make_interval(secs => $3),
                                                      created_at + make_interval(secs => $4)))
          where event_id = $1 and hold_id = $2 returning expires_at",
@@ -181,6 +185,22 @@ pub async fn extend(
 pub async fn seats(conn: &mut PgConnection, event: &EventId, id: HoldId) -> Result<Vec<HeldSeat>, Error> {
     let rows = sqlx::query!(
         "select seat_no, fee, tax, price from hold_seat where event_id = $1 and hold_id = $2 order by seat_no",
+        event.as_str(),
+        id.get()
+    );
+    let rows = rows.fetch_all(conn).await?;
+    let seat = |fee, tax, price, seat_no| HeldSeat { seat_no, price: Price { fee, tax, price } };
+    Ok(rows.into_iter().map(|row| seat(row.fee, row.tax, row.price, row.seat_no)).collect())
+}
+
+/// The seats that a hold had when it was made, in order: late money may have bought others for them.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn seats_as_made(conn: &mut PgConnection, event: &EventId, id: HoldId) -> Result<Vec<HeldSeat>, Error> {
+    let rows = sqlx::query!(
+        r#"select coalesce(made_seat_no, seat_no) as "seat_no!", fee, tax, price from hold_seat
+           where event_id = $1 and hold_id = $2 order by 1"#,
         event.as_str(),
         id.get()
     );

@@ -8,6 +8,7 @@
 //! `area` by the bytes of its name → `hold_area` → `event_version`. The last is bumped last, since it is the one
 //! row that all changes of an event share. Idempotency keys are tried, never waited for.
 
+pub mod alarms;
 pub mod areas;
 pub mod begin_batch;
 pub mod bell;

@@ -55,25 +55,19 @@ pub async fn announce(
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn take_due(pool: &PgPool, limit: i64, lease_s: u32) -> Result<Vec<Announcement>, Error> {
+pub async fn take_due(pool: &PgPool, limit: i32, lease_s: u32) -> Result<Vec<Announcement>, Error> {
+    // The function is in the migrations: it looks at few rows, however many wait behind one that is set aside.
     let rows = sqlx::query_as!(
         Announcement,
-        r#"with due as (
-               select seq from outbox o
-               where delivered_at is null and quarantined_at is null and due_at <= clock_timestamp()
-                 and not exists (select from outbox e where e.event_id = o.event_id and e.booking_id = o.booking_id
-                                 and e.seq < o.seq and e.delivered_at is null)
-               order by due_at, seq limit $1 for update skip locked)
-           update outbox o set attempts = attempts + 1, due_at = clock_timestamp() + make_interval(secs => $2)
-           from due where o.seq = due.seq
-           returning o.seq, o.event_id, o.booking_id, o.topic, o.payload, o.attempts"#,
+        r#"select seq as "seq!", event_id as "event_id!", booking_id as "booking_id!", topic as "topic!",
+                  payload as "payload!", attempts as "attempts!" from take_announcements($1, $2)"#,
         limit,
         f64::from(lease_s)
     );
     Ok(rows.fetch_all(pool).await?)
 }
 
-/// Marks announcements as delivered.
+/// Marks announcements as delivered, and wakes the next ones of their bookings, which may have been put off.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -81,9 +75,19 @@ pub async fn delivered(pool: &PgPool, seqs: &[i64]) -> Result<(), Error> {
     if seqs.is_empty() {
         return Ok(());
     }
-    sqlx::query!("update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)", seqs)
-        .execute(pool)
-        .await?;
+    sqlx::query!(
+        "with done as (
+             update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)
+             returning event_id, booking_id, seq)
+         update outbox o set due_at = clock_timestamp() from done
+         where o.due_at > clock_timestamp() and o.seq = (
+             select min(e.seq) from outbox e
+             where e.event_id = done.event_id and e.booking_id = done.booking_id and e.seq > done.seq
+               and e.delivered_at is null)",
+        seqs
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

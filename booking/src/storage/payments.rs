@@ -293,22 +293,6 @@ pub async fn take_due(pool: &PgPool, limit: i64, lease_s: u32) -> Result<Vec<Pay
     rows.fetch_all(pool).await?.into_iter().map(PaymentRow::try_from).collect()
 }
 
-/// Says why a person has to look at a payment; `None` when nobody has to any more. `true` when it is news.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn set_alarm(conn: &mut PgConnection, key: &PaymentKey, why: Option<&str>) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "update payment set alarm = $4, alarmed_at = case when $4::text is null then null else clock_timestamp() end
-         where event_id = $1 and booking_id = $2 and attempt = $3 and alarm is distinct from $4",
-        key.event.as_str(),
-        key.booking.get(),
-        key.attempt,
-        why
-    );
-    Ok(done.execute(conn).await?.rows_affected() > 0)
-}
-
 /// Notes that late money was tried on the places, and has the payment looked at again at once.
 ///
 /// # Errors
@@ -391,49 +375,4 @@ pub async fn with_booking(
         now: row.now,
     };
     Ok(Some((row.booking.parse()?, stored.try_into()?)))
-}
-
-/// A payment that a person has to look at.
-#[derive(Debug, Clone)]
-pub struct Alarmed {
-    /// The event.
-    pub event_id: String,
-    /// Our name of it.
-    pub reference: String,
-    /// The provider's.
-    pub provider_payment: Option<String>,
-    /// Its stage.
-    pub state: String,
-    /// Minor units.
-    pub amount: i64,
-    /// ISO 4217 code.
-    pub currency: String,
-    /// Why.
-    pub alarm: String,
-}
-
-/// Payments that a person has to look at, the newest first.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn alarmed(pool: &PgPool, limit: i64) -> Result<Vec<Alarmed>, Error> {
-    let rows = sqlx::query_as!(
-        Alarmed,
-        r#"select event_id, reference, provider_payment, state, amount, currency, alarm as "alarm!"
-           from payment where alarm is not null order by alarmed_at desc limit $1"#,
-        limit
-    );
-    Ok(rows.fetch_all(pool).await?)
-}
-
-/// Takes a payment off the list of those that a person has to look at; `false` when it is not there.
-///
-/// # Errors
-/// When the database cannot be had.
-pub async fn seen(pool: &PgPool, reference: &str) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "update payment set alarm = null, alarmed_at = null where reference = $1 and alarm is not null",
-        reference
-    );
-    Ok(done.execute(pool).await?.rows_affected() > 0)
 }

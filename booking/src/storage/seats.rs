@@ -6,6 +6,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::areas::AreaCounts;
+use super::history::Mark;
 use crate::error::Error;
 
 /// A seat under lock.
@@ -99,18 +100,32 @@ pub async fn free(conn: &mut PgConnection, event: &EventId) -> Result<Vec<i32>, 
     Ok(rows.fetch_all(conn).await?)
 }
 
+/// All seats and areas of an event at one version.
+#[derive(Debug)]
+pub struct AllSeats {
+    /// The version.
+    pub version: i64,
+    /// Its mark.
+    pub mark: Mark,
+    /// The states.
+    pub seats: PackedSeats,
+    /// The counters.
+    pub areas: Vec<AreaCounts>,
+}
+
 /// All seats and areas of an event with the version they belong to, by one statement: one moment.
 ///
 /// # Errors
 /// When the database cannot be had, or the event is unknown or has gaps in its numbers.
-pub async fn snapshot(conn: &mut PgConnection, event: &EventId) -> Result<(i64, PackedSeats, Vec<AreaCounts>), Error> {
+pub async fn snapshot(conn: &mut PgConnection, event: &EventId) -> Result<AllSeats, Error> {
     let row = sqlx::query!(
-        r#"select version,
+        r#"select v.version,
+                  (select h.at from seat_event h where h.event_id = $1 and h.version = v.version) as mark,
                   (select coalesce(array_agg(state order by seat_no), '{}') from seat where event_id = $1)
                       as "states!: Vec<i16>",
                   (select coalesce(jsonb_agg(to_jsonb(a) order by ordinal), '[]') from area a where event_id = $1)
                       as "areas!: Json<Vec<AreaCounts>>"
-           from event_version where event_id = $1"#,
+           from event_version v where v.event_id = $1"#,
         event.as_str()
     )
     .fetch_one(conn)
@@ -122,5 +137,6 @@ pub async fn snapshot(conn: &mut PgConnection, event: &EventId) -> Result<(i64, 
             return Err(Error::defect(format!("seat numbers of {event} have gaps")));
         }
     }
-    Ok((row.version, packed, row.areas.0))
+    let mark = Mark::at(row.mark.map(|at| at.to_jiff()));
+    Ok(AllSeats { version: row.version, mark, seats: packed, areas: row.areas.0 })
 }

@@ -188,6 +188,11 @@ impl TestApp {
         &self.services.db
     }
 
+    /// Takes a connection away from the node as soon as nobody has it, however short it waits for one itself.
+    pub(crate) async fn take_connection(&self) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
+        until("a connection is free", || async { self.db().acquire().await.ok() }).await
+    }
+
     /// A fan with a live pass of the sale `demo`.
     pub(crate) fn fan(&self) -> Fan<'_> {
         let visitor = VisitorId::from_bytes(rand::random());

@@ -13,6 +13,10 @@ pub(crate) struct Wire {
     deaf: AtomicBool,
     /// What is sent to the database gets lost.
     mute: AtomicBool,
+    /// Answers get lost from the next batch of holds on.
+    deafens: AtomicBool,
+    /// New connections are closed at once.
+    down: AtomicBool,
     lost: AtomicUsize,
     cuts: watch::Sender<u64>,
 }
@@ -20,7 +24,8 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new() -> Arc<Self> {
         let (cuts, _) = watch::channel(0);
-        Arc::new(Self { deaf: false.into(), mute: false.into(), lost: 0.into(), cuts })
+        let (deaf, mute, deafens, down) = (false.into(), false.into(), false.into(), false.into());
+        Arc::new(Self { deaf, mute, deafens, down, lost: 0.into(), cuts })
     }
 
     /// Lays the wire to a database; answers the URL of its near end.
@@ -32,6 +37,9 @@ impl Wire {
         let (wire, far) = (Arc::clone(self), far.to_owned());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if wire.down.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let server = TcpStream::connect(&far).await.unwrap();
                 let mut cut = wire.cuts.subscribe();
                 let wire = Arc::clone(&wire);
@@ -39,8 +47,8 @@ impl Wire {
                     let ((from_client, to_client), (from_server, to_server)) =
                         (client.into_split(), server.into_split());
                     tokio::select! {
-                        () = pump(from_client, to_server, &wire.mute, &wire.lost) => {}
-                        () = pump(from_server, to_client, &wire.deaf, &wire.lost) => {}
+                        () = wire.pump(from_client, to_server, &wire.mute) => {}
+                        () = wire.pump(from_server, to_client, &wire.deaf) => {}
                         _ = cut.changed() => {}
                     }
                 });
@@ -57,36 +65,52 @@ impl Wire {
         self.mute.store(mute, Ordering::SeqCst);
     }
 
+    /// Answers get lost, beginning with that to the next batch of holds, or to the next look what became of one.
+    pub(crate) fn deafen_at_next_batch(&self) {
+        self.deafens.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether no new connections can be made.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
     /// How many batches of holds got lost on their way.
     pub(crate) fn lost(&self) -> usize {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// Breaks all connections; new ones can be made.
+    /// Breaks all connections; what is sent over new ones arrives.
     pub(crate) fn cut(&self) {
         self.set_deaf(false);
         self.set_mute(false);
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
-}
 
-async fn pump(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    swallows: &AtomicBool,
-    lost: &AtomicUsize,
-) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 {
-            return;
-        }
-        if swallows.load(Ordering::SeqCst) {
-            // The owner of a hold: so it is a batch that got lost, not a look at the tables.
-            let is_batch = buffer[..read].windows(6).any(|bytes| bytes == b"buyer:");
-            lost.fetch_add(usize::from(is_batch), Ordering::SeqCst);
-        } else if to.write_all(&buffer[..read]).await.is_err() {
-            return;
+    async fn pump(
+        &self,
+        mut from: tokio::net::tcp::OwnedReadHalf,
+        mut to: tokio::net::tcp::OwnedWriteHalf,
+        swallows: &AtomicBool,
+    ) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read) = from.read(&mut buffer).await {
+            if read == 0 {
+                return;
+            }
+            // The owner of a hold: so it is a batch, not a look at the tables.
+            let names = |owner: &[u8]| buffer[..read].windows(owner.len()).any(|bytes| bytes == owner);
+            let is_batch = names(b"buyer:") || names(b"visitor:");
+            if swallows.load(Ordering::SeqCst) {
+                self.lost.fetch_add(usize::from(is_batch), Ordering::SeqCst);
+                continue;
+            }
+            if is_batch && self.deafens.swap(false, Ordering::SeqCst) {
+                self.set_deaf(true);
+            }
+            if to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
         }
     }
 }

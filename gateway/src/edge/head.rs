@@ -35,39 +35,60 @@ use Fault::Malformed;
 pub fn end(bytes: &[u8], from: usize) -> Result<Option<usize>, Fault> {
     let mut at = from.min(bytes.len());
     loop {
-        let line_end = position(&bytes[at..], b'\n').map(|i| at + i);
-        let line = &bytes[at..line_end.unwrap_or(bytes.len())];
-        if !holds_only(line, |byte| byte == b'\r' || is_text(byte)) {
-            return Err(Malformed("a control byte"));
-        }
-        let Some(i) = line_end else { return Ok(None) };
-        if i == 0 || bytes[i - 1] != b'\r' {
-            return Err(Malformed("a line ends without CR"));
-        }
-        if bytes[..=i].ends_with(b"\r\n\r\n") {
-            return Ok(Some(i + 1));
+        let i = at + text_length(&bytes[at..]);
+        match bytes.get(i) {
+            None => return Ok(None),
+            Some(b'\r') => {}
+            Some(b'\n') if i == 0 || bytes[i - 1] != b'\r' => return Err(Malformed("a line ends without CR")),
+            Some(b'\n') if bytes[..=i].ends_with(END) => return Ok(Some(i + 1)),
+            Some(b'\n') => {}
+            Some(_) => return Err(Malformed("a control byte")),
         }
         at = i + 1;
     }
 }
+
+/// The usual case in one look: these bytes are one head that may pass, and nothing else. What is returned is that of
+/// [`check`]; `None` says nothing about them.
+pub fn whole(bytes: &[u8], limits: &Limits) -> Option<Range<usize>> {
+    // A head that ends earlier has an empty line within, and so does not pass.
+    if bytes.ends_with(END) { check(bytes, limits).ok() } else { None }
+}
+
+/// How a head ends.
+const END: &[u8] = b"\r\n\r\n";
 
 /// What may stand in a field's value.
 fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// Whether every byte is one of those. Looks at all of them without a branch for each, since heads are long and good.
+/// How many bytes from the first on may stand in a value. Heads are long and good, so it looks at a block at a time.
+fn text_length(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let before = blocks.iter().take_while(|block| holds_only(*block, is_text)).count() * BLOCK;
+    before + bytes[before..].iter().take_while(|byte| is_text(**byte)).count()
+}
+
+/// What is looked at together.
+const BLOCK: usize = 16;
+
+/// Whether every byte is one of those. Looks at all of them without a branch for each.
 fn holds_only(bytes: &[u8], may_stand: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |so_far, byte| so_far & may_stand(*byte))
 }
 
 /// Where a byte first stands; a block at a time, since lines are long.
 pub fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let blocks = bytes.chunks(BLOCK);
-    let before = blocks.take_while(|block| holds_only(block, |byte| byte != wanted)).count() * BLOCK;
-    let at = bytes.get(before..)?.iter().position(|byte| *byte == wanted)?;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let before = blocks.iter().take_while(|block| holds_only(*block, |byte| byte != wanted)).count() * BLOCK;
+    let at = bytes[before..].iter().position(|byte| *byte == wanted)?;
     Some(before + at)
+}
+
+/// Whether a value may go out: one that holds nothing else ends no line.
+pub fn is_value(bytes: &[u8]) -> bool {
+    text_length(bytes) == bytes.len()
 }
 
 /// Checks a whole head, from its first byte to the empty line. What is returned is to be cut out of it: the scheme and
@@ -79,11 +100,7 @@ pub fn check(head: &[u8], limits: &Limits) -> Result<Range<usize>, Fault> {
     if head.len() > limits.head_max_bytes {
         return Err(Fault::Head);
     }
-    let text = head.strip_suffix(b"\r\n\r\n").ok_or(Malformed("no empty line"))?;
-    // Once for all lines; what ends them is looked at line by line.
-    if !holds_only(text, |byte| matches!(byte, b'\r' | b'\n') || is_text(byte)) {
-        return Err(Malformed("a control byte"));
-    }
+    let text = head.strip_suffix(END).ok_or(Malformed("no empty line"))?;
     let mut rest = Some(text);
     let request = request_line(next_line(&mut rest).unwrap_or(Err(Malformed("no request line")))?)?;
     let mut fields = Fields::default();
@@ -115,21 +132,18 @@ struct Request<'a> {
     origin: Range<usize>,
 }
 
-/// Takes the next line off `rest`.
+/// Takes the next line off `rest`, which is `None` behind the last.
 fn next_line<'a>(rest: &mut Option<&'a [u8]>) -> Option<Result<&'a [u8], Fault>> {
     let bytes = (*rest)?;
-    let line = match position(bytes, b'\r') {
-        None => {
-            *rest = None;
-            bytes
-        }
-        Some(i) if bytes.get(i + 1) == Some(&b'\n') => {
-            *rest = Some(&bytes[i + 2..]);
-            &bytes[..i]
-        }
-        Some(_) => return Some(Err(Malformed("a CR that ends no line"))),
+    let length = text_length(bytes);
+    *rest = match bytes[length..] {
+        [] => None,
+        [b'\r', b'\n', ref after @ ..] => Some(after),
+        [b'\r', ..] => return Some(Err(Malformed("a CR that ends no line"))),
+        [b'\n', ..] => return Some(Err(Malformed("a line ends without CR"))),
+        _ => return Some(Err(Malformed("a control byte"))),
     };
-    Some(if line.contains(&b'\n') { Err(Malformed("a line ends without CR")) } else { Ok(line) })
+    Some(Ok(&bytes[..length]))
 }
 
 fn request_line(line: &[u8]) -> Result<Request<'_>, Fault> {

@@ -159,6 +159,43 @@ fn the_path_is_told_only_when_it_can_be_read() {
     assert_eq!(path(b"hello"), "");
 }
 
+/// What passes in one look passes in two, and as the same.
+fn is_sound_in_one_look(bytes: &[u8]) -> bool {
+    let limits = Limits::default();
+    let Some(cut) = whole(bytes, &limits) else { return true };
+    end(bytes, 0) == Ok(Some(bytes.len())) && check(bytes, &limits) == Ok(cut)
+}
+
+#[test]
+fn one_look_takes_a_whole_head_and_nothing_else() {
+    let limits = Limits::default();
+    assert_eq!(whole(GOOD.as_bytes(), &limits), check(GOOD.as_bytes(), &limits).ok());
+    assert_eq!(whole(b"GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n", &limits), Some(4..12));
+    for other in [format!("{GOOD}{GOOD}"), format!("{GOOD}x"), format!("{GOOD}\r\n\r\n"), GOOD.replace("Host", "X")] {
+        assert_eq!(whole(other.as_bytes(), &limits), None, "{other:?}");
+    }
+}
+
+#[test]
+fn bytes_are_found_wherever_they_stand() {
+    for length in 0..70 {
+        let line = "x".repeat(length);
+        assert!(is_value(line.as_bytes()), "{length}");
+        assert_eq!(position(line.as_bytes(), b';'), None, "{length}");
+        for at in 0..length {
+            let mut bytes = line.clone().into_bytes();
+            bytes[at] = b';';
+            assert!(position(&bytes, b';') == Some(at) && is_value(&bytes), "{at} of {length}");
+            for control in [0, b'\r', b'\n', 0x1f, 0x7f] {
+                bytes[at] = control;
+                assert!(text_length(&bytes) == at && !is_value(&bytes), "{control} at {at} of {length}");
+            }
+            bytes[at] = b'\t';
+            assert!(is_value(&bytes), "a tab at {at} of {length}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -180,6 +217,7 @@ proptest! {
     ) {
         let bytes = parts.concat().into_bytes();
         let _ = read(&bytes);
+        prop_assert!(is_sound_in_one_look(&bytes));
         let _ = check(&bytes, &Limits::default());
         let _ = path(&bytes);
     }

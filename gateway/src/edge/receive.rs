@@ -56,13 +56,18 @@ pub async fn receive(
     }
     let mut bytes = BytesMut::with_capacity(USUAL_BYTES);
     bytes.extend_from_slice(&first);
-    let until = Instant::now() + limits.head_timeout();
+    // Mostly the rest is there already, and no clock is needed.
+    let mut until = None;
     let (mut looked_at, mut skipped) = (0, false);
     loop {
+        let late = async {
+            let until = *until.get_or_insert_with(|| Instant::now() + limits.head_timeout());
+            deadline.passes(until).await;
+        };
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut bytes) => read,
-            () = deadline.passes(until) => return Received::Refused(Refusal::Late, bytes),
+            () = late => return Received::Refused(Refusal::Late, bytes),
         };
         if !matches!(read, Ok(1..)) {
             return Received::Nothing;
@@ -71,6 +76,9 @@ pub async fn receive(
         if !skipped && bytes.starts_with(b"\r\n") {
             bytes.advance(2);
             skipped = true;
+        }
+        if let Some(cut) = head::whole(&bytes, limits) {
+            return Received::Head(without(bytes, cut));
         }
         let found = match head::end(&bytes, looked_at) {
             Ok(Some(end)) => head::check(&bytes[..end], limits).map(Some),

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use pingora::protocols::http::date::get_cached_date;
 
+use super::head::is_value;
 use crate::room::Answer;
 
 /// Room for a usual head.
@@ -16,7 +17,7 @@ pub fn on_the_wire(answer: &Answer, bare: bool, last: bool) -> Option<Vec<u8>> {
         bytes.extend_from_slice(part.as_bytes());
     }
     for (name, value) in &answer.headers {
-        if !value.bytes().fold(true, |so_far, byte| so_far & may_stand(byte)) {
+        if !is_value(value.as_bytes()) {
             return None;
         }
         field(&mut bytes, name, value.as_bytes());
@@ -35,13 +36,10 @@ pub fn on_the_wire(answer: &Answer, bare: bool, last: bool) -> Option<Vec<u8>> {
 }
 
 fn field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        bytes.extend_from_slice(part);
-    }
-}
-
-fn may_stand(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

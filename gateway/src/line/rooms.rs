@@ -1,5 +1,6 @@
 //! All sales that this gateway knows, and which of them guards a path.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -66,7 +67,7 @@ impl Rooms {
         &self,
         host: &str,
         method: &Method,
-        readings: &[Vec<String>],
+        readings: &[Vec<Cow<'_, str>>],
     ) -> Option<(Arc<SaleRoom>, Arc<View>)> {
         let rooms = self.rooms.load();
         let matches = rooms.values().filter_map(|room| {
@@ -80,7 +81,7 @@ impl Rooms {
     }
 
     /// The sale that guards this path for some method.
-    pub fn speaking_of(&self, host: &str, readings: &[Vec<String>]) -> Option<SaleId> {
+    pub fn speaking_of(&self, host: &str, readings: &[Vec<Cow<'_, str>>]) -> Option<SaleId> {
         let rooms = self.rooms.load();
         let matches = rooms.values().filter_map(|room| {
             let view = room.view()?;

@@ -135,8 +135,13 @@ impl View {
 
     /// When to ask again, in seconds. `jitter` is a random number from -1 to 1.
     pub fn poll_s(&self, position: u64, near: bool, now_us: u64, jitter: f64) -> u64 {
+        self.poll_after_s(self.eta(position, now_us), position, near, now_us, jitter)
+    }
+
+    /// The same for whoever was just told how long it will take.
+    pub fn poll_after_s(&self, eta: Option<Eta>, position: u64, near: bool, now_us: u64, jitter: f64) -> u64 {
         let soon_enough_s = soon_enough_s(position, self.snapshot.settings.rate_per_min);
-        let middle = match self.eta(position, now_us) {
+        let middle = match eta {
             Some(eta) if self.state(now_us) == SaleState::Open => (eta.p90 as f64 / 30.0).clamp(2.0, 60.0),
             // The origin has stopped an open sale. It may go on at full rate at any moment: then whoever is near has shown
             // presence, and the others ask as often as if it had gone on.

@@ -141,8 +141,10 @@ impl Json {
     fn plain(&mut self, key: &str, text: Option<&str>) {
         let Some(text) = text else { return self.word(key, "null") };
         debug_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')), "{text}");
-        self.word(key, "\"");
-        self.word(text, "\"");
+        self.raw(key);
+        self.0.push(b'"');
+        self.raw(text);
+        self.0.push(b'"');
     }
 
     /// Any text.
@@ -194,6 +196,7 @@ pub fn place_document<'a>(
         State::Left | State::Moved => ("left", None, None),
         State::Expired => ("expired", None, None),
     };
+    let eta_s = position.and_then(|position| view.eta(position, now_us));
     // Redis may have forgotten the facts of a turn; then there are none to show.
     let turn = turn.filter(|turn| turn.seq > 0);
     PlaceDocument {
@@ -204,10 +207,10 @@ pub fn place_document<'a>(
         sale_state: sale_state(room, view, now_us),
         position,
         behind: position.map(|position| view.snapshot.numbers.waiting.saturating_sub(position)),
-        eta_s: position.and_then(|position| view.eta(position, now_us)),
+        eta_s,
         called_per_min: view.outflow_per_min.unwrap_or(view.snapshot.settings.rate_per_min).round() as u64,
         poll_s: match position {
-            Some(position) => view.poll_s(position, view.is_near(score), now_us, jitter),
+            Some(position) => view.poll_after_s(eta_s, position, view.is_near(score), now_us, jitter),
             None => 2,
         },
         claim_until: match state {

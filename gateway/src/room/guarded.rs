@@ -15,9 +15,8 @@ use crate::room::{Answer, Asked, Entry, Gate, HeldPlace, Outcome, entry, join, k
 
 /// Decides a guarded request.
 pub async fn decide(gate: &Gate, asked: &Asked<'_>, room: &Arc<SaleRoom>, view: &Arc<View>) -> Outcome {
-    let ring = gate.keys.ring();
-    let style = gate.cookies();
-    let pass = gate.credentials.pass(&asked.head.headers, style, Some(&room.id), &ring, asked.now_s());
+    let (style, ring) = (gate.cookies(), || gate.keys.ring());
+    let pass = gate.credentials.pass(&asked.head.headers, style, Some(&room.id), ring, asked.now_s());
     if let Some(held) = pass {
         return through(gate, asked, room, view, held).await;
     }

@@ -43,8 +43,8 @@ pub async fn offer(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom) -> Answer {
     if let Err(wait_s) = gate.limits.poll(place.visitor) {
         return too_often(asked, wait_s);
     }
-    let ring = gate.keys.ring();
-    let pass = gate.credentials.pass(&asked.head.headers, gate.cookies(), Some(&room.id), &ring, asked.now_s());
+    let (style, ring) = (gate.cookies(), || gate.keys.ring());
+    let pass = gate.credentials.pass(&asked.head.headers, style, Some(&room.id), ring, asked.now_s());
     if pass.is_some_and(|held| held.pass.visitor == place.visitor) {
         // Redis may have forgotten who is inside; the pass has not.
         return refused(asked, Offered::Inside);

@@ -41,9 +41,23 @@ fn header() -> String {
     format!(r#"{{"typ":"usher-place+jwt","alg":"HS256","kid":"{KID}"}}"#)
 }
 
-fn claims() -> Value {
-    json!({"iss": "usher", "aud": "usher-gateway", "sub": place(1, 0, 1).visitor.to_string(), "sale": "demo",
-        "scr": 5, "iat": NOW_S, "exp": NOW_S + 60})
+/// The claims, members in the order in which we write them.
+fn claims() -> Vec<(&'static str, Value)> {
+    let visitor = place(1, 0, 1).visitor.to_string();
+    vec![
+        ("iss", json!("usher")),
+        ("aud", json!("usher-gateway")),
+        ("sub", json!(visitor)),
+        ("sale", json!("demo")),
+        ("scr", json!(5)),
+        ("iat", json!(NOW_S)),
+        ("exp", json!(NOW_S + 60)),
+    ]
+}
+
+fn text(claims: &[(&str, Value)]) -> String {
+    let members: Vec<_> = claims.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// The quick way may leave a good one to the library, but never takes a bad one, nor reads it in another way.
@@ -71,12 +85,18 @@ fn what_we_sign_is_taken_quickly_until_it_is_over_or_its_key_is() {
 
 #[test]
 fn odd_claims_and_headers_under_a_good_signature_are_judged_alike() {
-    let with = |key: &str, value: Value| {
+    // Changed where it stands, or as we would write a device, or at the end.
+    let with = |key: &'static str, value: Value| {
         let mut changed = claims();
-        changed[key] = value;
-        changed.to_string()
+        let at = changed.iter().position(|(known, _)| *known == key);
+        match (at, key) {
+            (Some(at), _) => changed[at].1 = value,
+            (None, "dev") => changed.insert(5, (key, value)),
+            (None, _) => changed.push((key, value)),
+        }
+        text(&changed)
     };
-    let plain = claims().to_string();
+    let plain = text(&claims());
     let mut cases = vec![
         (header(), plain.clone()),
         (header(), format!(" {plain}\n")),
@@ -84,6 +104,15 @@ fn odd_claims_and_headers_under_a_good_signature_are_judged_alike() {
         (header(), plain.replace("usher", "\\u0075sher")),
         (header(), plain.replacen('{', "{\"exp\":1,", 1)),
         (header(), plain.replacen('{', "{\"new\":[1,{}],", 1)),
+        (header(), plain.replace(":5,", ":05,")),
+        (header(), plain.replace(":5,", ":18446744073709551617,")),
+        (header(), plain.replace(":5,", ":5,\"dev\":1023,")),
+        (header(), plain.replace(":5,", ":5,\"dev\":1024,")),
+        (header(), plain.replace(":5,", ":5,\"dev\":65537,")),
+        (header(), plain.replace(":5,", ":5,\"scr\":6,")),
+        (header(), plain.replace(":5,", ":5e0,")),
+        (header(), plain.replace("demo", "demo\\\"")),
+        (header(), plain.replace("demo\"", "demo\",\"sale\":\"demo\"")),
         (header().replace("HS256", "none"), plain.clone()),
         (header().replace(':', " : "), plain.clone()),
         (header().replacen('{', "{\"crit\":[\"exp\"],", 1), plain),
@@ -92,9 +121,12 @@ fn odd_claims_and_headers_under_a_good_signature_are_judged_alike() {
     for key in ["iss", "aud", "sub", "sale", "scr", "dev", "iat", "exp", "nbf"] {
         cases.extend(odd.iter().map(|value| (header(), with(key, value.clone()))));
         let mut less = claims();
-        less.as_object_mut().unwrap().remove(key);
-        cases.push((header(), less.to_string()));
+        less.retain(|(known, _)| *known != key);
+        cases.push((header(), text(&less)));
     }
+    let mut turned = claims();
+    turned.rotate_left(1);
+    cases.push((header(), text(&turned)));
     let mut taken = 0;
     for (header, claims) in cases {
         let token = signed(&header, &claims);

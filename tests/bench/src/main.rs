@@ -19,6 +19,7 @@ mod hall;
 mod house;
 mod measure;
 mod peer;
+mod profile;
 mod rounds;
 mod row;
 mod till;
@@ -54,6 +55,12 @@ enum Role {
         /// Where to send everything.
         origin: std::net::SocketAddr,
     },
+    /// Tells where the time of a hold goes, with `perf`.
+    ProfileHolds {
+        /// Where to keep what `perf` wrote.
+        #[arg(long)]
+        keep: Option<std::path::PathBuf>,
+    },
     /// The origin behind every proxy.
     #[command(hide = true)]
     Origin {
@@ -71,9 +78,12 @@ pub(crate) struct Effort {
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
+    // An installed provider is what is asked for; a second install would only repeat it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.role {
         Some(Role::BareProxy { listen, origin }) => peer::bare_proxy::serve(listen, origin),
         Some(Role::Origin { listen }) => peer::origin::serve(listen),
+        Some(Role::ProfileHolds { keep }) => profile::holds(keep.as_deref()).map(|()| ExitCode::SUCCESS),
         None => measure_all(&cli),
     }
 }
@@ -86,8 +96,6 @@ fn measure_all(cli: &Cli) -> Result<ExitCode> {
     if let Some(stray) = cli.names.iter().find(|name| measure::ALL.iter().all(|one| one.name != **name)) {
         bail!("no measurement is called {stray}; `bench --list` names them");
     }
-    // An installed provider is what is asked for; a second install would only repeat it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let effort = Effort { quick: cli.quick };
     let named = |one: &&measure::Measurement| cli.names.is_empty() || cli.names.iter().any(|name| name == one.name);
     let mut failed = false;

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use stack::{Pace, Ready, Signal, Stack, binaries};
 
+use crate::kills;
 use crate::up::{self, UpArguments};
 
 /// About half a minute of waiting for a crowd of some hundreds in line.
@@ -37,6 +38,9 @@ pub(crate) struct DemoArguments {
     /// The crowd's scenario; config/demo/crowd.toml when not given.
     #[arg(long, value_name = "FILE")]
     crowd: Option<PathBuf>,
+    /// Kills the booking nodes in turn (kill -9), each so many seconds after the last, and starts them again.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..))]
+    kill_bookings: Option<u64>,
 }
 
 pub(crate) async fn demo(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
@@ -63,14 +67,19 @@ async fn show(
     print!("{}", banner(stack.ready(), arguments.seconds));
     std::io::stdout().flush().context("printing the banner")?;
     let mut crowd = start_crowd(arguments, stack, &loadtest, &history)?;
+    let bookings = stack.ready().booking.len();
     tokio::select! {
         () = stop => {}
         () = up::watch(stack) => {}
         () = after(arguments.seconds) => {}
         () = farewell(&mut crowd) => {}
+        killed = kill(arguments, stack, bookings) => killed?,
     }
     eprintln!("\nStopping the crowd …");
     let crowd = end_crowd(crowd).await?;
+    if arguments.kill_bookings.is_some() {
+        kills::settled(stack, bookings).await?;
+    }
     let audit = audit(stack.ready(), &loadtest, &history)?;
     println!("{}", sold(stack)?);
     let code = |status: ExitStatus| status.code().and_then(|code| u8::try_from(code).ok());
@@ -127,6 +136,13 @@ async fn farewell(crowd: &mut Child) {
 async fn after(seconds: Option<u64>) {
     match seconds {
         Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn kill(arguments: &DemoArguments, stack: &Stack, bookings: usize) -> anyhow::Result<()> {
+    match arguments.kill_bookings {
+        Some(seconds) => kills::in_turn(stack, bookings, Duration::from_secs(seconds)).await,
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,7 @@
 //! The `stack` command: `up`, `psp`, `demo`; see `stack help`.
 
 mod demo;
+mod kills;
 mod up;
 
 use std::path::PathBuf;

@@ -111,6 +111,26 @@ impl Attribute {
     pub fn is_kept(self) -> bool {
         matches!(self, Self::Accessible | Self::Companion)
     }
+
+    /// Whether the seat is the worse for it.
+    #[must_use]
+    pub fn is_drawback(self) -> bool {
+        self == Self::RestrictedView
+    }
+
+    /// Whether a seat with these attributes suits somebody who chose one with those: it has all that was good about the
+    /// other, nothing that was not bad about it, and is kept for the same people or for nobody.
+    #[must_use]
+    pub fn suits(offered: &[Self], chosen: &[Self]) -> bool {
+        Self::ALL.into_iter().all(|one| {
+            let (has, had) = (offered.contains(&one), chosen.contains(&one));
+            match one {
+                kept if kept.is_kept() => has == had,
+                bad if bad.is_drawback() => had || !has,
+                _ => has || !had,
+            }
+        })
+    }
 }
 
 impl Sidecar {
@@ -262,6 +282,26 @@ mod tests {
             assert_ne!(text, SIDECAR, "{from} is in the sidecar");
             let faults = Sidecar::parse(text.as_bytes()).expect("of the shape").check(Some(&seating())).expect_err(to);
             assert!(faults.listed.iter().any(|fault| fault.pointer == *pointer), "{to}: {faults}");
+        }
+    }
+
+    #[test]
+    fn a_seat_suits_whoever_chose_one_that_is_no_better() {
+        use super::Attribute::{self, Accessible, Aisle, Companion, FewSteps, RestrictedView};
+        let table: &[(&[Attribute], &[Attribute], bool)] = &[
+            (&[], &[], true),
+            (&[Accessible, FewSteps], &[Accessible, FewSteps], true),
+            (&[FewSteps], &[Accessible, FewSteps], false),
+            (&[Accessible, FewSteps], &[FewSteps], false),
+            (&[Companion], &[Accessible], false),
+            (&[Aisle], &[], true),
+            (&[], &[Aisle], false),
+            (&[RestrictedView], &[], false),
+            (&[], &[RestrictedView], true),
+            (&[Aisle, RestrictedView], &[Aisle, RestrictedView], true),
+        ];
+        for (offered, chosen, suits) in table {
+            assert_eq!(Attribute::suits(offered, chosen), *suits, "{offered:?} for {chosen:?}");
         }
     }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::events::Seated;
+use crate::storage::history::Mark;
 use crate::storage::hold_batch::SeatsChanged;
 use crate::storage::mirror::SeatTable;
 
@@ -32,6 +33,8 @@ struct Seat {
 #[derive(Debug)]
 pub(super) struct Mirror {
     version: i64,
+    /// The version's mark: tells whether the history that it followed is still the database's.
+    mark: Mark,
     now_us: i64,
     seats: Vec<Seat>,
     /// The ends of holds to come, and some that are over.
@@ -57,12 +60,17 @@ impl Mirror {
             let stock = Stock::of(&seated.hall, is_free);
             (seated, stock)
         });
-        Ok(Self { version: table.version, now_us, seats, ends, seated, claimed: Vec::new() })
+        Ok(Self { version: table.version, mark: table.mark, now_us, seats, ends, seated, claimed: Vec::new() })
     }
 
     /// The event's version that it shows.
     pub(super) const fn version(&self) -> i64 {
         self.version
+    }
+
+    /// That version's mark.
+    pub(super) const fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// Whether nobody can have the seat now: sold, pending, held by a hold that lives, or claimed.
@@ -106,17 +114,22 @@ impl Mirror {
             for seat_no in &change.seats {
                 self.set(*seat_no, Seat { state, until_us: change.until_us.unwrap_or(0) })?;
             }
-            self.version = change.version;
+            (self.version, self.mark) = (change.version, change.mark);
         }
         Ok(())
     }
 
     /// A hold that this writer just made takes seats; the event's next version.
-    pub(super) fn take(&mut self, seats: impl Iterator<Item = i32>, until: Timestamp) -> Result<(), Error> {
+    pub(super) fn take(
+        &mut self,
+        seats: impl Iterator<Item = i32>,
+        made_at: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Error> {
         for seat_no in seats {
             self.set(seat_no, Seat { state: SeatState::Held, until_us: until.as_microsecond() })?;
         }
-        self.version += 1;
+        (self.version, self.mark) = (self.version + 1, Mark::at(Some(made_at)));
         Ok(())
     }
 
@@ -176,13 +189,14 @@ mod tests {
     }
 
     fn changed(version: i64, state: u8, seats: &[i32], until_s: Option<i64>) -> SeatsChanged {
-        SeatsChanged { version, state, seats: seats.to_vec(), until_us: until_s.map(|s| s * 1_000_000) }
+        let until_us = until_s.map(|s| s * 1_000_000);
+        SeatsChanged { version, state, seats: seats.to_vec(), until_us, mark: Mark::at(Some(at(version))) }
     }
 
     #[test]
     fn a_held_seat_is_free_when_the_databases_clock_says_so() {
-        let table =
-            SeatTable { version: 7, now: at(100), states: vec![0, 1, 2, 3], until_us: vec![0, 110_000_000, 1, 0] };
+        let (states, until_us) = (vec![0, 1, 2, 3], vec![0, 110_000_000, 1, 0]);
+        let table = SeatTable { version: 7, mark: Mark::default(), now: at(100), states, until_us };
         let mut mirror = Mirror::of(&table, None).unwrap();
         assert_eq!([0, 1, 2, 3, 4, -1].map(|seat| mirror.is_gone(seat)), [false, true, true, true, true, true]);
         mirror.set_now(at(110));
@@ -191,13 +205,16 @@ mod tests {
         assert!(!mirror.is_gone(1), "time does not go back");
         mirror.follow(&[changed(8, 1, &[0], Some(111)), changed(9, 0, &[3], None)]).unwrap();
         assert_eq!((mirror.version(), mirror.is_gone(0), mirror.is_gone(3)), (9, true, false));
-        mirror.take([3].into_iter(), at(700)).unwrap();
+        assert_eq!(mirror.mark(), Mark::at(Some(at(9))));
+        mirror.take([3].into_iter(), at(100), at(700)).unwrap();
         assert_eq!((mirror.version(), mirror.is_gone(3)), (10, true));
+        assert_eq!(mirror.mark(), Mark::at(Some(at(100))));
     }
 
     #[test]
     fn a_gap_is_not_taken_for_the_truth() {
-        let table = |state| SeatTable { version: 7, now: at(1), states: vec![state], until_us: vec![0] };
+        let mark = Mark::default();
+        let table = |state| SeatTable { version: 7, mark, now: at(1), states: vec![state], until_us: vec![0] };
         let mut mirror = Mirror::of(&table(0), None).unwrap();
         assert!(mirror.follow(&[changed(9, 1, &[0], None)]).is_err());
         assert!(mirror.follow(&[changed(8, 1, &[1], None)]).is_err());

@@ -1,7 +1,7 @@
 //! The holds writer: one task per event and node takes the requests that wait and commits them together.
 //!
-//! Owns: the queues, the node's picture of the seats ([`mirror`]), what goes into one batch ([`plan`]), and the
-//! task that commits it ([`task`]).
+//! Owns: the queues and everybody's share of them ([`turns`]), the node's picture of the seats ([`mirror`]), what goes
+//! into one batch ([`plan`]), and the task that commits it ([`task`]).
 //!
 //! Invariants:
 //! * A success is only what Postgres committed. A batch whose answer was lost is settled from the database first.
@@ -15,6 +15,7 @@
 mod mirror;
 mod plan;
 mod task;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -30,9 +31,13 @@ use crate::error::{Error, Refusal};
 use crate::events::EventFacts;
 use crate::feed::Feeds;
 use crate::storage::hold_batch::{HoldOrder, OwnerLimits};
+use turns::{Turn, Turns};
 
 /// Requests that may wait per event; at the rate of one node about a fifth of a second.
 const QUEUE: usize = 4096;
+
+/// Requests of one owner that may wait: far more than anybody may hold, far fewer than would leave others no room.
+const QUEUE_OF_ONE: u32 = 128;
 
 /// Most requests that one commit serves.
 pub const BATCH: usize = plan::MAX_REQUESTS;
@@ -48,6 +53,8 @@ pub(super) struct Ask {
     pub(super) best: Option<BestWish>,
     /// How often it lost chosen seats to another node.
     pub(super) tries: u32,
+    /// Its owner's share of the queue.
+    _turn: Option<Turn>,
     /// Where the outcome goes.
     pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
 }
@@ -81,6 +88,7 @@ pub struct Writers {
     terms: Terms,
     /// Who is told of what was committed.
     feeds: Arc<Feeds>,
+    turns: Arc<Turns>,
     queues: std::sync::Mutex<HashMap<EventId, mpsc::Sender<Ask>>>,
 }
 
@@ -96,7 +104,8 @@ impl Writers {
     #[must_use]
     pub fn new(pool: PgPool, holds: &config::Holds, feeds: Arc<Feeds>) -> Self {
         let limits = OwnerLimits { places: holds.max_seats_per_visitor, holds: holds.max_holds_per_visitor };
-        Self { pool, terms: Terms { ttl_s: holds.ttl_s, limits }, feeds, queues: std::sync::Mutex::default() }
+        let (terms, turns) = (Terms { ttl_s: holds.ttl_s, limits }, Turns::new(QUEUE_OF_ONE));
+        Self { pool, terms, feeds, turns, queues: std::sync::Mutex::default() }
     }
 
     /// Most places of one owner.
@@ -113,8 +122,10 @@ impl Writers {
         order: HoldOrder,
         best: Option<BestWish>,
     ) -> Result<Outcome, Error> {
+        // An owner who was made up for this request has no others.
+        let turn = order.counted.then(|| self.turns.take(&order.owner)).transpose()?;
         let (reply, outcome) = oneshot::channel();
-        self.send(Ask { facts: Arc::clone(facts), order, best, tries: 0, reply })?;
+        self.send(Ask { facts: Arc::clone(facts), order, best, tries: 0, _turn: turn, reply })?;
         outcome.await.unwrap_or_else(|gone| Err(Error::internal("the holds writer ended early", gone)))
     }
 

@@ -1,25 +1,26 @@
-//! The task of one event: drain, decide, commit once, answer all.
+//! The task of one event: drain, decide, commit once, answer all. What becomes of a batch without an answer is in
+//! [`lost`].
 
-use std::collections::HashMap;
+mod lost;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use booking_domain::{EventId, HoldId, Owner};
-use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgPool};
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
-use super::plan::{self, MAX_REQUESTS, Plan, plan};
+use super::plan::{self, Plan, plan};
 use super::{Ask, Held, Outcome, QUEUE, Terms};
-use crate::app::release_hold;
 use crate::error::{Error, Refusal};
 use crate::events::{EventFacts, Seated};
 use crate::feed::Feeds;
 use crate::passes::chain;
 use crate::storage::hold_batch::{self, Batch, Committed, HoldOrder, Verdict};
 use crate::storage::mirror as table;
+use lost::LOST_PAUSE;
 
 /// Requests looked at in one round; a round commits at most one batch. As many as may wait: who sends many, which go one
 /// by one, holds up nobody else.
@@ -36,13 +37,8 @@ const UNUSED: Duration = Duration::from_secs(1);
 /// How often a batch is tried after a deadlock, and chosen seats that another node took.
 const TRIES: u32 = 4;
 const CHOICES: u32 = 16;
-/// How often, with pauses, it is asked what became of a batch.
-const SETTLE_TRIES: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
-/// Holds whose fate could not be learnt, kept for later.
-const MAX_LOST: usize = 10_000;
-/// When releasing them failed, how long until it is tried again.
-const LOST_PAUSE: Duration = Duration::from_secs(5);
+/// How long such a look may take.
+const PING: Duration = Duration::from_secs(1);
 
 /// The writer of one event.
 pub(super) struct Writer {
@@ -101,12 +97,22 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             if self.waiting.is_empty() {
-                let pause = if self.conn.is_some() { UNUSED } else { IDLE };
+                let pause = if self.conn.is_some() {
+                    UNUSED
+                } else if self.lost.is_empty() {
+                    IDLE
+                } else {
+                    LOST_PAUSE
+                };
                 match tokio::time::timeout(pause, self.queue.recv()).await {
                     Ok(Some(ask)) => self.waiting.push(ask),
                     Ok(None) => return,
                     Err(_) if self.conn.is_some() => {
                         self.conn = None;
+                        continue;
+                    }
+                    Err(_) if !self.lost.is_empty() => {
+                        self.release_lost().await;
                         continue;
                     }
                     // What is sent until now is still served.
@@ -171,8 +177,8 @@ impl Writer {
     }
 
     async fn load(&mut self) -> Result<(), Error> {
-        let mut conn = self.connection().await?;
-        let read = bounded(table::read(&mut conn, &self.event)).await;
+        let mut conn = self.connection(CALL).await?;
+        let read = bounded(CALL, table::read(&mut conn, &self.event)).await;
         self.mirror = Some(Mirror::of(&self.kept(conn, read)?, self.seated.clone())?);
         Ok(())
     }
@@ -180,14 +186,16 @@ impl Writer {
     /// Brings the mirror to a version that was current after this was called.
     async fn catch_up(&mut self) -> Result<(), Error> {
         for _ in 0..=MAX_BEHIND / i64::from(CHUNK) {
-            let mut conn = self.connection().await?;
+            let mut conn = self.connection(CALL).await?;
             let seen = self.mirror.as_ref().map_or(0, Mirror::version);
-            let read = bounded(table::changes(&mut conn, &self.event, seen, CHUNK)).await;
+            let read = bounded(CALL, table::changes(&mut conn, &self.event, seen, CHUNK)).await;
             let changes = self.kept(conn, read)?;
             let Some(mirror) = &mut self.mirror else { break };
-            let behind = changes.version - mirror.version();
-            // Behind nothing: the database has lost commits, as after a failover.
-            if !(0..=MAX_BEHIND).contains(&behind) {
+            if changes.seen != mirror.mark() {
+                self.forget();
+                break;
+            }
+            if changes.version - mirror.version() > MAX_BEHIND {
                 break;
             }
             mirror.follow(&changes.entries)?;
@@ -199,18 +207,28 @@ impl Writer {
         self.load().await
     }
 
+    /// The database has another history than the one that the mirror followed: it has lost commits, as after a failover
+    /// to a replica that lagged. What was made of them since may have their numbers.
+    fn forget(&mut self) {
+        tracing::warn!(event = %self.event, "the database has another history; the seats are read anew");
+        metrics::counter!("usher_booking_histories_lost_total").increment(1);
+        self.mirror = None;
+        // Viewers, here and elsewhere, look at the lost history too.
+        self.feeds.changed(&self.event);
+    }
+
     /// A connection that works: one that the server closed while it lay unused shows here, before anything is sent.
-    async fn connection(&mut self) -> Result<PoolConnection<sqlx::Postgres>, Error> {
+    async fn connection(&mut self, within: Duration) -> Result<PoolConnection<sqlx::Postgres>, Error> {
         let mut stale = 0;
         loop {
             let mut conn = match self.conn.take() {
                 Some(conn) => conn,
-                None => self.pool.acquire().await?,
+                None => bounded(within, async { Ok(self.pool.acquire().await?) }).await?,
             };
             if self.used.elapsed() < UNUSED {
                 return Ok(conn);
             }
-            match bounded(async { Ok(conn.ping().await?) }).await {
+            match bounded(PING.min(within), async { Ok(conn.ping().await?) }).await {
                 Ok(()) => {
                     self.used = Instant::now();
                     return Ok(conn);
@@ -287,8 +305,8 @@ impl Writer {
         };
         let mut tries = 1;
         loop {
-            let mut conn = self.connection().await.map_err(Failed::Undone)?;
-            let done = bounded(hold_batch::commit(&mut conn, statement)).await;
+            let mut conn = self.connection(CALL).await.map_err(Failed::Undone)?;
+            let done = bounded(CALL, hold_batch::commit(&mut conn, statement)).await;
             match self.kept(conn, done) {
                 Ok(committed) => {
                     self.used = Instant::now();
@@ -304,6 +322,10 @@ impl Writer {
     /// Takes what a batch did and found into the mirror.
     async fn learn(&mut self, batch: &[Ask], committed: &Committed) -> Result<(), Error> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        if committed.seen != mirror.mark() {
+            self.forget();
+            return Ok(());
+        }
         mirror.end_claims();
         mirror.follow(&committed.before)?;
         if mirror.version() != committed.base {
@@ -312,7 +334,8 @@ impl Writer {
         mirror.set_now(committed.made_at);
         for (ask, verdict) in batch.iter().zip(&committed.verdicts) {
             if *verdict == Verdict::Won {
-                mirror.take(ask.order.seats.iter().map(|seat| seat.seat_no), committed.until)?;
+                let seats = ask.order.seats.iter().map(|seat| seat.seat_no);
+                mirror.take(seats, committed.made_at, committed.until)?;
             }
         }
         Ok(())
@@ -344,89 +367,11 @@ impl Writer {
             let _ = ask.reply.send(Ok(outcome));
         }
     }
-
-    /// Answers a batch whose answer was lost by what the database has of it.
-    async fn settle(&mut self, batch: Vec<Ask>, error: &Error) {
-        tracing::warn!(event = %self.event, error = %chain(error), holds = batch.len(), "a batch has no answer");
-        metrics::counter!("usher_booking_hold_batches_unanswered_total").increment(1);
-        let ids: Vec<(HoldId, &Owner)> = batch.iter().map(|ask| (ask.order.id, &ask.order.owner)).collect();
-        match self.settled(&ids).await {
-            Ok(made) => {
-                self.feeds.changed(&self.event);
-                for ask in batch {
-                    let outcome = match made.get(&ask.order.id) {
-                        Some((made_at, until)) => {
-                            Ok(Outcome::Held(Box::new(Held { order: ask.order, made_at: *made_at, until: *until })))
-                        }
-                        None => Err(error.again()),
-                    };
-                    let _ = ask.reply.send(outcome);
-                }
-            }
-            Err(still) => {
-                tracing::warn!(event = %self.event, error = %chain(&still), "it is looked after later");
-                // Whoever has a key will ask for the hold by it; the others can never know that it is theirs.
-                let room = MAX_LOST.saturating_sub(self.lost.len());
-                let nameless = batch.iter().filter(|ask| ask.order.keys.is_empty()).take(room);
-                self.lost.extend(nameless.map(|ask| (ask.order.id, ask.order.owner.clone())));
-                fail(batch, error);
-            }
-        }
-    }
-
-    async fn settled(&mut self, holds: &[(HoldId, &Owner)]) -> Result<HashMap<HoldId, (Timestamp, Timestamp)>, Error> {
-        let mut tries = 1;
-        loop {
-            match self.settle_once(holds).await {
-                Ok(made) => return Ok(made.into_iter().map(|(id, made_at, until)| (id, (made_at, until))).collect()),
-                Err(error) if tries == SETTLE_TRIES => return Err(error),
-                Err(_) => tries += 1,
-            }
-            tokio::time::sleep(SETTLE_PAUSE).await;
-        }
-    }
-
-    async fn settle_once(&mut self, holds: &[(HoldId, &Owner)]) -> Result<Vec<(HoldId, Timestamp, Timestamp)>, Error> {
-        let mut conn = self.connection().await?;
-        let made = bounded(hold_batch::settle(&mut conn, &self.event, holds)).await;
-        self.kept(conn, made)
-    }
-
-    /// Releases holds that nobody was told of. What fails is kept for later and holds up no request.
-    async fn release_lost(&mut self) {
-        let mut kept = Vec::new();
-        while !self.lost.is_empty() {
-            let some: Vec<(HoldId, Owner)> = self.lost.drain(..self.lost.len().min(MAX_REQUESTS)).collect();
-            let ids: Vec<(HoldId, &Owner)> = some.iter().map(|(id, owner)| (*id, owner)).collect();
-            let made = match self.settle_once(&ids).await {
-                Ok(made) => made,
-                Err(error) => {
-                    tracing::warn!(event = %self.event, error = %chain(&error), "lost holds are released later");
-                    kept.extend(some);
-                    break;
-                }
-            };
-            for (id, owner) in some.into_iter().filter(|(lost, _)| made.iter().any(|(id, ..)| id == lost)) {
-                match release_hold::release_in(&self.pool, &self.event, id, std::slice::from_ref(&owner)).await {
-                    Ok(()) => self.feeds.changed(&self.event),
-                    Err(Error::Refused(_)) => {}
-                    Err(error) => {
-                        tracing::warn!(event = %self.event, hold = %id, error = %chain(&error), "it is released later");
-                        kept.push((id, owner));
-                    }
-                }
-            }
-        }
-        if !kept.is_empty() {
-            self.lost.extend(kept);
-            self.lost_at = Instant::now() + LOST_PAUSE;
-        }
-    }
 }
 
 /// Waits for the database no longer than it may take.
-async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(CALL, work)
+async fn bounded<T>(within: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(within, work)
         .await
         .unwrap_or_else(|late| Err(Error::Unavailable { what: "the database", source: late.into(), retry: false }))
 }

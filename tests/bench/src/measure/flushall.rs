@@ -189,6 +189,21 @@ impl Play {
         Ok(())
     }
 
+    /// Whoever stands before the last that was called asks once more: some were called since they asked.
+    async fn hear_the_last(&mut self) -> Result<()> {
+        let called = self.fans.iter().filter(|fan| fan.called.is_some());
+        let furthest = called.map(|fan| fan.waiting.score).max();
+        let unheard = |fan: &Fan| fan.called.is_none() && furthest.is_some_and(|score| fan.waiting.score < score);
+        let asking: Vec<usize> = (0..self.fans.len()).filter(|who| unheard(&self.fans[*who])).collect();
+        let shown: Vec<Waiting> = asking.iter().map(|who| self.fans[*who].waiting).collect();
+        for (who, standing) in asking.into_iter().zip(self.crowd.seen(&shown).await?) {
+            if let Standing::Called { turn, .. } = standing {
+                self.fans[who].called = Some((turn.called_us, turn.seq));
+            }
+        }
+        Ok(())
+    }
+
     async fn tick(&mut self) -> Result<()> {
         match self.crowd.line.admit(&self.crowd.sale, Clock::Server).await {
             Ok(tick) => {
@@ -242,6 +257,7 @@ impl Play {
 
     async fn told(mut self, redis: &Redis) -> Result<Vec<Row>> {
         self.look().await?;
+        self.hear_the_last().await?;
         let overtaken = overtaken(&self.fans, self.lost_us());
         let missing = self.missing().max(0);
         eprintln!("#   after the loss: {} called, {} polls noted in {AFTER:?}", self.called, self.seen);

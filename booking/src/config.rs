@@ -151,6 +151,8 @@ pub struct Checkout {
     pub outbox_url: Option<SecretString>,
     /// After so many tries an announcement is set aside.
     pub outbox_tries: u32,
+    /// Whether ordinary bookings and payments are taken many at a time; without it each goes the general way.
+    pub till: bool,
 }
 
 impl Default for Checkout {
@@ -162,6 +164,7 @@ impl Default for Checkout {
             breaker_pause_ms: 2000,
             outbox_url: None,
             outbox_tries: 10,
+            till: true,
         }
     }
 }
@@ -348,7 +351,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/booking.toml");
         let example: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
         Config::load(&file, &[]).unwrap();
-        let tables = [("database", 4), ("payments", 7), ("holds", 4), ("checkout", 6), ("jobs", 3), ("live", 1)];
+        let tables = [("database", 4), ("payments", 7), ("holds", 4), ("checkout", 7), ("jobs", 3), ("live", 1)];
         for (table, keys) in tables {
             assert_eq!(example[table].as_table().unwrap().len(), keys, "every key of {table} is shown");
         }

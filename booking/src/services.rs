@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::deliver_announcements::{Consumer, Log, Post};
 use crate::app::receive_callback::Callbacks;
+use crate::app::till::Tills;
 use crate::app::writer::Writers;
 use crate::buyer::BuyerKeys;
 use crate::config::{self, Config};
@@ -49,6 +50,8 @@ pub struct Inner {
     pub buyers: BuyerKeys,
     /// Makes the holds.
     pub writers: Writers,
+    /// Take bookings and payments the ordinary way.
+    pub tills: Tills,
     /// What is fixed about events, kept in memory.
     pub events: EventBook,
     /// What opens the organisers' routes.
@@ -105,6 +108,7 @@ impl Services {
         let pause = Duration::from_millis(config.checkout.breaker_pause_ms);
         let breaker = Arc::new(Breaker::new(config.checkout.breaker_failures, pause));
         let feeds = Arc::new(Feeds::new(config.live.max_viewers));
+        let tills = Tills::new(&storage::open_for_tills(&config.database)?, &config, provider.name());
         let inner = Inner {
             background_db: storage::open_for_background(&config.database)?,
             buyers: BuyerKeys::from_hex(&key)?,
@@ -114,6 +118,7 @@ impl Services {
             callbacks: Callbacks::default(),
             passes: PassKeys::new(config.pass_keys_urls.clone(), client),
             writers: Writers::new(storage::open_for_writers(&config.database)?, &config.holds, Arc::clone(&feeds)),
+            tills,
             organisers: OrganiserToken::new(&organiser),
             events: EventBook::default(),
             feeds,

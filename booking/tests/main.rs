@@ -40,4 +40,6 @@ mod steps;
 mod stock;
 mod stripe;
 mod support;
+mod till;
+mod till_guards;
 mod told;

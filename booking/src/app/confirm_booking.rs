@@ -13,6 +13,7 @@ use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
 
 use super::once::{self, Done, Entry, Once};
+use super::pay_at_once::{self, Went};
 use super::payment_outcome::{self, Settled, conclude};
 use super::payment_steps;
 use super::provider_outage;
@@ -26,9 +27,9 @@ use crate::services::Services;
 use crate::storage::areas::{self, Counted};
 use crate::storage::history::{self, Change, Op};
 use crate::storage::idempotency::Known;
-use crate::storage::payments::{self, PaymentKey, PaymentRow, Step};
+use crate::storage::payments::{self, PaymentKey, Step};
 use crate::storage::tx::{in_snapshot, in_tx};
-use crate::storage::{bookings, cancellations, holds, idempotency, limits, locks, seats};
+use crate::storage::{begin_batch, bookings, cancellations, holds, idempotency, limits, locks, seats};
 
 /// The provider's name of payments of nothing: they are made without asking anybody.
 const FREE: &str = "free";
@@ -103,21 +104,25 @@ async fn begin_and_pay(
     repeat: Option<Once<BookingView>>,
     attempt: Arc<OnceLock<PaymentKey>>,
 ) -> Result<Done<BookingView>, Error> {
-    let payment = match begin(&services, &request, repeat.clone()).await? {
-        Done::Fresh(Begun::Already(view)) => {
-            // What costs nothing was sold just now.
-            services.feeds.changed(&view.row.event);
-            return Ok(Done::Fresh(*view));
-        }
-        Done::Fresh(Begun::Pay(payment)) => payment,
-        Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
-        Done::Paying(key) => return answer_of(&services, &request, &key, repeat).await,
+    let begun = match pay_at_once::begin(&services, &request, repeat.as_ref()).await? {
+        Some(begun) => begun,
+        // What is not ordinary is looked at by itself.
+        None => match begin(&services, &request, repeat.clone()).await? {
+            Done::Fresh(Begun::Already(view)) => {
+                // What costs nothing was sold just now.
+                services.feeds.changed(&view.row.event);
+                return Ok(Done::Fresh(*view));
+            }
+            Done::Fresh(Begun::Pay(begun)) => *begun,
+            Done::Replayed(answer) => return Ok(Done::Replayed(answer)),
+            Done::Paying(key) => return answer_of(&services, &request, &key, repeat).await,
+        },
     };
-    let key = payment.key.clone();
+    let key = begun.payment.key.clone();
     services.feeds.changed(&key.event);
     attempt.get_or_init(|| key.clone());
     crash::point("payment_begun");
-    match pay(&services, *payment, request.token.clone(), repeat).await {
+    match pay(&services, begun, &request, repeat).await {
         Ok(Settled::Sold(view)) => return Ok(Done::Fresh(*view)),
         Ok(Settled::NotPaid(refusal)) => return Err(refusal.into()),
         Ok(Settled::Open) => {}
@@ -128,22 +133,27 @@ async fn begin_and_pay(
 
 async fn pay(
     services: &Services,
-    payment: PaymentRow,
-    token: String,
+    begun: begin_batch::Begun,
+    request: &ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Settled, Error> {
-    let request = Authorise { reference: payment.key.reference(), amount: payment.amount, token };
-    let answer = services.provider.authorise(&request).await;
+    let (key, token) = (begun.payment.key.clone(), request.token.clone());
+    let money = Authorise { reference: key.reference(), amount: begun.payment.amount, token };
+    let answer = services.provider.authorise(&money).await;
     crash::point("authorised");
-    let asked = Asked::of_authorisation(&payment, &services.config, answer);
-    match settle(services, asked, repeat.clone()).await? {
-        Some(settled) => Ok(settled),
-        None => {
-            let settled = conclude(services, &payment.key, repeat).await;
-            crash::point("answered");
-            settled
+    let asked = Asked::of_authorisation(&begun.payment, &services.config, answer);
+    match pay_at_once::pay(services, &request.event, begun, asked, repeat.as_ref()).await? {
+        Went::Paid(view) => return Ok(Settled::Sold(view)),
+        Went::On(asked) => {
+            if let Some(settled) = settle(services, *asked, repeat.clone()).await? {
+                return Ok(settled);
+            }
         }
+        Went::Waits => {}
     }
+    let settled = conclude(services, &key, repeat).await;
+    crash::point("answered");
+    settled
 }
 
 /// What there is to say of a payment at this moment: the booking that it sold or that is still pending, or that
@@ -203,7 +213,7 @@ enum Begun {
     /// Nothing to pay: confirmed already, or a payment runs.
     Already(Box<BookingView>),
     /// Seats are pending; this payment is to be made.
-    Pay(Box<PaymentRow>),
+    Pay(Box<begin_batch::Begun>),
 }
 
 async fn begin(
@@ -229,7 +239,9 @@ async fn begin(
                 Ok(begun) => {
                     attempt.commit().await?;
                     match &begun {
-                        Begun::Pay(payment) => idempotency::note_payment(conn, &once.claim, &payment.key).await?,
+                        Begun::Pay(begun) => {
+                            idempotency::note_payment(conn, &once.claim, &begun.payment.key).await?;
+                        }
                         Begun::Already(view) if view.state() == BookingState::Confirmed => {
                             once.keep(conn, Ok(view)).await?;
                         }
@@ -296,13 +308,14 @@ async fn begin_in(conn: &mut PgConnection, services: &Services, request: &Confir
         // Its time ran out between the look at the clock and the lock, and somebody was faster.
         return Err(Refusal::HoldExpired { state: HoldState::Expired }.into());
     }
+    let pending = areas.iter().map(|area| (area.area.clone(), area.quantity)).collect();
     let (hold, booking) = (hold_id.get(), Some(id.get()));
     let change = Change { event, op: Op::Pend, hold, booking, seats: &seats, areas, until: deadline };
     history::apply(conn, change).await?;
     if provider == FREE {
         return sell_for_free(conn, services, facts, &payment.key).await;
     }
-    Ok(Begun::Pay(Box::new(payment)))
+    Ok(Begun::Pay(Box::new(begin_batch::Begun { payment, hold: hold_id, seats, areas: pending })))
 }
 
 async fn sell_for_free(

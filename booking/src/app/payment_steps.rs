@@ -212,7 +212,8 @@ pub(crate) async fn confirm(
         let detail = format!("{seats} of {of} seats and {in_areas} of {} places in areas", booked.in_areas);
         return Err(Error::defect(format!("only {detail} of the booking {id} could be sold")));
     }
-    let issued = issue(services, &locked.payment.key, seats, &areas);
+    let in_areas = areas.iter().map(|area| (area.area.as_str(), area.quantity));
+    let issued = issue(services, &locked.payment.key, seats, in_areas);
     tickets::insert(conn, event, id, &issued).await?;
     let payload = json!({ "event": event, "booking": id, "tickets": issued.len() });
     outbox::announce(conn, event, id, "booking.confirmed", payload).await?;
@@ -221,12 +222,18 @@ pub(crate) async fn confirm(
     Ok(())
 }
 
-fn issue(services: &Services, key: &PaymentKey, seats: &[i32], areas: &[history::AreaChange]) -> Vec<NewTicket> {
+/// Tickets for places, ready to be written: seats in their order, then places of areas.
+pub(super) fn issue<'a>(
+    services: &Services,
+    key: &PaymentKey,
+    seats: &[i32],
+    areas: impl Iterator<Item = (&'a str, i32)>,
+) -> Vec<NewTicket> {
     let ticket = |seat_no: Option<i32>, area: Option<String>| {
         let id = TicketId::new(Uuid::now_v7());
         NewTicket { id, seat_no, area, code: services.buyers.ticket_code(&key.event, id) }
     };
-    let places = areas.iter().flat_map(|area| (0..area.quantity).map(|_| area.area.clone()));
+    let places = areas.flat_map(|(area, quantity)| (0..quantity).map(|_| area.to_owned()));
     let seats = seats.iter().map(|seat_no| ticket(Some(*seat_no), None));
     seats.chain(places.map(|area| ticket(None, Some(area)))).collect()
 }

@@ -213,9 +213,7 @@ async fn act(services: &Services, mut asked: Asked, repeat: Option<Once<BookingV
                     asked = *answer;
                     continue;
                 }
-                let mut conn = services.db.acquire().await?;
-                let doublings = u32::try_from(payment.checks).unwrap_or(0).min(5);
-                payments::check_in(&mut conn, &key, Some((1 << doublings).min(MOST_RETRY_S))).await?;
+                later(services, &payment).await?;
                 return Ok(match called {
                     Called::Failed(why) => End::Failed(why),
                     Called::Unheard => End::Unheard,
@@ -243,6 +241,13 @@ async fn act(services: &Services, mut asked: Asked, repeat: Option<Once<BookingV
         }
     }
     Ok(End::Failed(format!("no end after {MOST_STEPS} steps")))
+}
+
+/// A call to the provider came to nothing: has the payment looked at again soon.
+pub(super) async fn later(services: &Services, payment: &PaymentRow) -> Result<(), Error> {
+    let mut conn = services.db.acquire().await?;
+    let doublings = u32::try_from(payment.checks).unwrap_or(0).min(5);
+    payments::check_in(&mut conn, &payment.key, Some((1 << doublings).min(MOST_RETRY_S))).await
 }
 
 /// Looks at one payment about which something is open: asks the provider and acts on the answer. A look that fails is

@@ -42,16 +42,24 @@ pub async fn start_booking(
 ) -> Result<Done<BookingView>, Error> {
     let request = Arc::new(request);
     crash::point("held");
-    let done = once(&services.db, repeat, move |conn| {
-        let request = Arc::clone(&request);
-        Box::pin(async move { start(conn, &request).await })
-    })
-    .await;
+    let id = BookingId::new(Uuid::now_v7());
+    let done = match services.tills.book(&request, id, repeat.as_ref()).await {
+        Ok(Ok(view)) => Ok(Done::Fresh(view)),
+        // What is not ordinary is looked at by itself.
+        Ok(Err(_)) => {
+            once(&services.db, repeat, move |conn| {
+                let request = Arc::clone(&request);
+                Box::pin(async move { start(conn, &request, id).await })
+            })
+            .await
+        }
+        Err(error) => Err(error),
+    };
     crash::point("booked");
     done
 }
 
-async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<BookingView, Error> {
+async fn start(conn: &mut PgConnection, request: &BookingRequest, id: BookingId) -> Result<BookingView, Error> {
     let facts = &*request.event;
     let event = &facts.event.id;
     let row = holds::lock(conn, event, request.hold).await?;
@@ -77,7 +85,7 @@ async fn start(conn: &mut PgConnection, request: &BookingRequest) -> Result<Book
     let areas = holds::areas(conn, event, request.hold).await?;
     let new = NewBooking {
         event,
-        id: BookingId::new(Uuid::now_v7()),
+        id,
         hold: request.hold,
         owner: &row.owner,
         buyer: &request.buyer,

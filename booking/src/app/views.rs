@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::events::EventFacts;
+use crate::storage::book_batch::PricedPlaces;
 use crate::storage::bookings::{self, BookingRow, Buyer};
 use crate::storage::holds::{self, HeldArea, HeldSeat, HoldRow};
 use crate::storage::payments::{self, PaymentRow};
@@ -139,30 +140,38 @@ pub fn total_of(currency: Currency, seats: &[HeldSeat], areas: &[HeldArea]) -> R
     Ok(Total::of(currency, seats.chain(areas))?)
 }
 
-fn seat_lines(facts: &EventFacts, seats: &[HeldSeat]) -> Result<Vec<SeatLine>, Error> {
-    let line = |held: &HeldSeat| {
+fn seat_lines(facts: &EventFacts, seats: impl Iterator<Item = (i32, i64)>) -> Result<Vec<SeatLine>, Error> {
+    let line = |(seat_no, price): (i32, i64)| {
         let seat = facts
-            .seat(held.seat_no)
-            .ok_or_else(|| Error::defect(format!("the plan of {} has no seat {}", facts.event.id, held.seat_no)))?;
+            .seat(seat_no)
+            .ok_or_else(|| Error::defect(format!("the plan of {} has no seat {seat_no}", facts.event.id)))?;
         Ok(SeatLine {
             seat: seat.guid.clone(),
-            seat_no: held.seat_no,
+            seat_no,
             section: seat.section.clone(),
             row: seat.row.clone(),
             number: seat.number.clone(),
-            price: Money::new(held.price.price, facts.event.currency),
+            price: Money::new(price, facts.event.currency),
         })
     };
-    seats.iter().map(line).collect()
+    seats.map(line).collect()
 }
 
-fn area_lines(currency: Currency, areas: &[HeldArea]) -> Vec<AreaLine> {
-    let line = |held: &HeldArea| AreaLine {
-        area: held.area.clone(),
-        quantity: held.quantity,
-        price: Money::new(held.price.price, currency),
+fn area_lines<'a>(currency: Currency, areas: impl Iterator<Item = (&'a str, i32, i64)>) -> Vec<AreaLine> {
+    let line = |(area, quantity, price): (&str, i32, i64)| AreaLine {
+        area: area.to_owned(),
+        quantity,
+        price: Money::new(price, currency),
     };
-    areas.iter().map(line).collect()
+    areas.map(line).collect()
+}
+
+fn of_seats(seats: &[HeldSeat]) -> impl Iterator<Item = (i32, i64)> {
+    seats.iter().map(|held| (held.seat_no, held.price.price))
+}
+
+fn of_areas(areas: &[HeldArea]) -> impl Iterator<Item = (&str, i32, i64)> {
+    areas.iter().map(|held| (held.area.as_str(), held.quantity, held.price.price))
 }
 
 /// A hold with the places it was given.
@@ -176,8 +185,8 @@ pub fn hold_view(facts: &EventFacts, row: &HoldRow, seats: &[HeldSeat], areas: &
         owner: row.owner.clone(),
         hold: row.current(),
         rung: row.rung,
-        seats: seat_lines(facts, seats)?,
-        areas: area_lines(facts.event.currency, areas),
+        seats: seat_lines(facts, of_seats(seats))?,
+        areas: area_lines(facts.event.currency, of_areas(areas)),
         total: total_of(facts.event.currency, seats, areas)?,
         created_at: row.created_at,
         now: row.now,
@@ -248,12 +257,29 @@ async fn complete_booking(conn: &mut PgConnection, facts: &EventFacts, row: Book
     let areas = bookings::areas(conn, event, row.id).await?;
     let tickets = tickets::of_booking(conn, event, row.id).await?;
     let payment = payments::foremost(conn, event, row.id).await?;
+    let seats = of_seats(&seats).collect();
+    let areas = of_areas(&areas).map(|(area, quantity, price)| (area.to_owned(), quantity, price)).collect();
+    booking_view(facts, row, &PricedPlaces { seats, areas }, tickets, payment)
+}
+
+/// A booking with everything that belongs to it, as it was read or written at one moment.
+///
+/// # Errors
+/// When a seat is not in the plan.
+pub(super) fn booking_view(
+    facts: &EventFacts,
+    row: BookingRow,
+    places: &PricedPlaces,
+    tickets: Vec<TicketRow>,
+    payment: Option<PaymentRow>,
+) -> Result<BookingView, Error> {
+    let areas = places.areas.iter().map(|(area, quantity, price)| (area.as_str(), *quantity, *price));
     let policy = row.refund_policy.as_ref().unwrap_or(&facts.event.refund_policy);
     let until = |s| facts.event.starts_at.checked_sub(jiff::SignedDuration::from_secs(s)).ok();
     Ok(BookingView {
         refund_policy: policy.tiers().iter().map(|tier| (until(tier.until_s), tier.percent)).collect(),
-        seats: seat_lines(facts, &seats)?,
-        areas: area_lines(facts.event.currency, &areas),
+        seats: seat_lines(facts, places.seats.iter().copied())?,
+        areas: area_lines(facts.event.currency, areas),
         tickets: tickets.into_iter().filter(|t| t.state == "valid").map(|t| ticket_line(facts, t)).collect(),
         payment,
         row,

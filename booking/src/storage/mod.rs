@@ -10,7 +10,9 @@
 
 pub mod alarms;
 pub mod areas;
+pub mod begin_batch;
 pub mod bell;
+pub mod book_batch;
 pub mod bookings;
 pub mod callbacks;
 pub mod cancellations;
@@ -29,6 +31,7 @@ pub mod outbox;
 pub mod payments;
 pub mod refunds;
 pub mod seats;
+pub mod sell_batch;
 pub mod statistics;
 pub mod stock;
 pub mod terms;
@@ -46,8 +49,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::config::Database;
 use crate::error::Error;
 
-/// Connections of the holds writers of a node.
+/// Connections of the holds writers of a node, and of its tills.
 const WRITERS: u32 = 8;
+const TILLS: u32 = 8;
 
 /// The migrations, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -76,6 +80,15 @@ pub fn open_for_background(config: &Database) -> anyhow::Result<PgPool> {
 /// When the URL is malformed.
 pub fn open_for_writers(config: &Database) -> anyhow::Result<PgPool> {
     Ok(serving(config).max_connections(WRITERS).connect_lazy_with(serving_options(config)?))
+}
+
+/// Opens the pool of the tills of a serving node: they work when all other connections are taken. Each of their tasks
+/// uses one for the time of a batch.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn open_for_tills(config: &Database) -> anyhow::Result<PgPool> {
+    Ok(serving(config).max_connections(TILLS).connect_lazy_with(serving_options(config)?))
 }
 
 /// Opens a pool for imports and migrations: few connections, no time limits.

@@ -89,25 +89,30 @@ pub async fn deliver_announcements(services: &Services) -> Result<usize, Error> 
             break;
         }
         let done = stream::iter(due).map(|announcement| deliver(services, announcement)).buffer_unordered(AT_ONCE);
-        let done: Vec<Result<bool, Error>> = done.collect().await;
-        for one in done {
-            delivered += usize::from(one?);
+        // Those that were taken by the same moment are marked together.
+        let mut done = done.ready_chunks(AT_ONCE * 2);
+        while let Some(some) = done.next().await {
+            let (taken, failed): (Vec<_>, Vec<_>) = some.into_iter().partition(Result::is_ok);
+            let taken: Vec<i64> = taken.into_iter().flatten().flatten().collect();
+            outbox::delivered(&services.db, &taken).await?;
+            metrics::counter!("usher_booking_announcements_total", "outcome" => "delivered")
+                .increment(taken.len() as u64);
+            delivered += taken.len();
+            failed.into_iter().try_for_each(|failed| failed.map(drop))?;
         }
     }
     Ok(delivered)
 }
 
-/// Delivers one; `false` when it was not taken.
-async fn deliver(services: &Services, announcement: Announcement) -> Result<bool, Error> {
+/// Delivers one; its number when it was taken, to be marked.
+async fn deliver(services: &Services, announcement: Announcement) -> Result<Option<i64>, Error> {
     let consumer = Arc::clone(&services.consumer);
     // A consumer that panics on what it gets harms nobody else.
     let taking = std::panic::AssertUnwindSafe(consumer.take(&announcement)).catch_unwind();
     let error = match tokio::time::timeout(DELIVERY, taking).await {
         Ok(Ok(Ok(()))) => {
             crash::point("announced");
-            outbox::delivered(&services.db, announcement.seq).await?;
-            metrics::counter!("usher_booking_announcements_total", "outcome" => "delivered").increment(1);
-            return Ok(true);
+            return Ok(Some(announcement.seq));
         }
         Ok(Ok(Err(error))) => chain(&*error).to_string(),
         Ok(Err(_)) => "the consumer panicked".to_owned(),
@@ -123,7 +128,7 @@ async fn deliver(services: &Services, announcement: Announcement) -> Result<bool
         tracing::warn!(seq = announcement.seq, topic = announcement.topic, error, ?retry_ms, "not taken; tried again");
     }
     outbox::failed(&services.db, announcement.seq, &error, retry_ms).await?;
-    Ok(false)
+    Ok(None)
 }
 
 /// The wait after so many tries, spread by `jitter`, so that many that failed together do not come back together.

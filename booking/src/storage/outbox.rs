@@ -67,21 +67,24 @@ pub async fn take_due(pool: &PgPool, limit: i32, lease_s: u32) -> Result<Vec<Ann
     Ok(rows.fetch_all(pool).await?)
 }
 
-/// Marks an announcement as delivered, and wakes the next one of its booking, which may have been put off.
+/// Marks announcements as delivered, and wakes the next one of each one's booking, which may have been put off.
 ///
 /// # Errors
 /// When the database cannot be had.
-pub async fn delivered(pool: &PgPool, seq: i64) -> Result<(), Error> {
+pub async fn delivered(pool: &PgPool, seqs: &[i64]) -> Result<(), Error> {
+    if seqs.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "with done as (
-             update outbox set delivered_at = clock_timestamp(), last_error = null where seq = $1
-             returning event_id, booking_id)
+             update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)
+             returning seq, event_id, booking_id)
          update outbox o set due_at = clock_timestamp() from done
          where o.due_at > clock_timestamp() and o.seq = (
              select min(e.seq) from outbox e
-             where e.event_id = done.event_id and e.booking_id = done.booking_id and e.seq > $1
+             where e.event_id = done.event_id and e.booking_id = done.booking_id and e.seq > done.seq
                and e.delivered_at is null)",
-        seq
+        seqs
     )
     .execute(pool)
     .await?;

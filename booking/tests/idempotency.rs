@@ -7,6 +7,11 @@ use serde_json::json;
 
 use crate::support::{Answer, CLUB, Fan, GUARDED, OPEN, Options, TestApp, path_of, payment};
 
+/// Nobody is told 202 only because the machine has much to do.
+async fn patient() -> TestApp {
+    TestApp::with(Options { set: vec!["payments.answer_within_ms=10000"], jobs: true, ..Options::default() }).await
+}
+
 /// Repeats a request until nobody says that it still runs.
 async fn insist(fan: &Fan<'_>, key: &str, path: &str, body: &serde_json::Value) -> Answer {
     loop {
@@ -35,7 +40,7 @@ async fn hundred(fan: &Fan<'_>, path: &str, body: &serde_json::Value) -> Answer 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_repetitions_are_one() {
-    let app = TestApp::start().await;
+    let app = patient().await;
     let fan = app.fan();
     let holds = format!("/v1/events/{GUARDED}/holds");
     let hold = hundred(&fan, &holds, &json!({ "seats": ["stalls-C-1"] })).await.expect(201);
@@ -136,7 +141,7 @@ async fn refusals_are_answers_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_confirmations_by_one_key_are_one() {
-    let app = TestApp::start().await;
+    let app = patient().await;
     let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
     let booking = buyer.book(&hold).await.expect(201);
     let (path, body) = (format!("{}/confirm", path_of(&booking)), payment("tok_ok"));

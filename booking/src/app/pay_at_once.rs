@@ -10,8 +10,7 @@ use booking_domain::checkout::{Act, Told, next};
 
 use super::confirm_booking::ConfirmRequest;
 use super::once::Once;
-use super::payment_calls::{self, Called};
-use super::payment_steps;
+use super::payment_calls::Called;
 use super::settle_payment::{self, Asked};
 use super::till::{BeginAsk, FinishAsk, Left, SellAsk};
 use super::views::{self, BookingView};
@@ -84,12 +83,12 @@ pub(super) async fn pay(
         return Ok(Went::On(Box::new(asked)));
     }
     let taken = match payment_calls::call(services, &payment, Act::Capture, &asked).await? {
-        Called::Answered(taken) => taken,
+        Called::Answered(taken) => *taken,
         called => {
-            settle_payment::later(services, &payment).await?;
             if let Called::Failed(why) = called {
                 tracing::warn!(reference = payment.key.reference(), why, "the money will be settled later");
             }
+            settle_payment::later(services, &payment).await?;
             return Ok(Went::Waits);
         }
     };

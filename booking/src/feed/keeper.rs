@@ -23,6 +23,8 @@ use crate::storage::seats::{self, AllSeats};
 pub const GATHER: Duration = Duration::from_millis(200);
 /// How often the history is read while somebody follows, should no bell be heard.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a read may take, as seen from here: all who ask wait for it.
+const READ: Duration = Duration::from_secs(10);
 /// How often an idle stream says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long the states are kept when nobody asks.
@@ -220,8 +222,18 @@ impl Keeper {
 
     async fn try_refresh(&mut self) -> Result<(), Error> {
         let mut conn = self.pool.acquire().await?;
+        let Ok(read) = tokio::time::timeout(READ, self.read(&mut conn)).await else {
+            // Something may still run on it.
+            drop(conn.detach());
+            let source = "it does not answer".into();
+            return Err(Error::Unavailable { what: "the database", source, retry: false });
+        };
+        read
+    }
+
+    async fn read(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
         if let Some(known) = &mut self.known {
-            match known.catch_up(&mut conn, &self.event).await? {
+            match known.catch_up(conn, &self.event).await? {
                 Caught::Up => return Ok(()),
                 Caught::TooFarBehind => {}
                 Caught::AnotherHistory => {
@@ -231,7 +243,7 @@ impl Keeper {
                 }
             }
         }
-        let AllSeats { version, mark, seats, areas } = seats::snapshot(&mut conn, &self.event).await?;
+        let AllSeats { version, mark, seats, areas } = seats::snapshot(conn, &self.event).await?;
         let areas = areas.into_iter().map(AreaStock::from).collect();
         self.known = Some(Known::new(Snapshot::new(version, mark, seats, areas)));
         if self.frames.receiver_count() > 0 {

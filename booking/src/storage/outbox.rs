@@ -67,7 +67,7 @@ pub async fn take_due(pool: &PgPool, limit: i32, lease_s: u32) -> Result<Vec<Ann
     Ok(rows.fetch_all(pool).await?)
 }
 
-/// Marks announcements as delivered, and wakes the next ones of their bookings, which may have been put off.
+/// Marks announcements as delivered, and wakes the next one of each one's booking, which may have been put off.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -78,7 +78,7 @@ pub async fn delivered(pool: &PgPool, seqs: &[i64]) -> Result<(), Error> {
     sqlx::query!(
         "with done as (
              update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)
-             returning event_id, booking_id, seq)
+             returning seq, event_id, booking_id)
          update outbox o set due_at = clock_timestamp() from done
          where o.due_at > clock_timestamp() and o.seq = (
              select min(e.seq) from outbox e

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use booking_domain::{HoldId, Owner};
 use jiff::Timestamp;
 
-use super::{Writer, bounded, fail};
+use super::{CALL, Writer, bounded, fail};
 use crate::app::release_hold;
 use crate::app::writer::{Ask, Held, Outcome};
 use crate::error::Error;
@@ -93,7 +93,8 @@ impl Writer {
             }
         }
         while !failed && let Some((id, owner)) = left.pop() {
-            match release_hold::release_in(&self.pool, &self.event, id, std::slice::from_ref(&owner)).await {
+            let released = release_hold::release_in(&self.pool, &self.event, id, std::slice::from_ref(&owner));
+            match bounded(CALL, released).await {
                 Ok(()) => self.feeds.changed(&self.event),
                 Err(Error::Refused(_)) => {}
                 Err(error) => {

@@ -14,6 +14,7 @@ use super::payment_calls::Called;
 use super::settle_payment::{self, Asked};
 use super::till::{BeginAsk, FinishAsk, Left, SellAsk};
 use super::views::{self, BookingView};
+use super::{payment_calls, payment_steps};
 use crate::crash;
 use crate::error::Error;
 use crate::events::EventFacts;
@@ -93,7 +94,7 @@ pub(super) async fn pay(
         }
     };
     if taken.told != Told::Captured || next(&taken.facts(BookingState::Confirmed, &payment)) != Act::NoteCaptured {
-        return Ok(Went::On(taken));
+        return Ok(Went::On(Box::new(taken)));
     }
     payment.state = payment.state.capture()?;
     if let Some(known) = &taken.known {
@@ -110,7 +111,7 @@ pub(super) async fn pay(
             crash::point("answered");
             Ok(Went::Paid(Box::new(view)))
         }
-        None => Ok(Went::On(taken)),
+        None => Ok(Went::On(Box::new(taken))),
     }
 }
 

@@ -99,12 +99,16 @@ local function run_id()
 end
 
 -- Begins to regroup: what is held here may be older than what visitors were told. The generation tells gateways.
+-- Whoever was asked to speak often goes on being asked, and has spoken again when the calm is over: silence counts for them
+-- from then on, so that those who were called after what is held here was written do not hold up the line.
 local function regroup(k, s, now_us, why)
   s.run_id, s.calm_until_us, s.bucket_units = run_id(), now_us + CALM_US, 0
+  -- A sale that is brought back into an empty Redis has asked nobody.
+  local asked_score = s.asked_score or 0
   s.asked_score = 0
   redis.call('HSET', k.state, 'run_id', s.run_id, 'gen', whole(now_us), 'calm_until_us', whole(s.calm_until_us),
     'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us),
-    'asked_score', '0', 'asking_score', '0', 'asking_us', whole(now_us))
+    'asked_score', '0', 'asking_score', whole(asked_score), 'asking_us', whole(now_us))
   redis.call('DEL', k.ranks)
   redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'regroup', 'us', whole(now_us), 'why', why)
 end

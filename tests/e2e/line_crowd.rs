@@ -110,8 +110,8 @@ impl Turns {
     /// once more after it; so the order is that of each stretch, which the calm after a loss sets apart.
     pub fn are_in_order(&self, losses: usize) {
         let apart = |pair: &[(i64, u64)]| pair[1].0 - pair[0].0 > 3_000_000;
-        let stretches = self.0.windows(2).filter(|pair| apart(pair)).count() + 1;
-        assert_eq!(stretches, losses + 1, "each loss makes one more stretch");
+        let pauses: Vec<_> = self.0.windows(2).filter(|pair| apart(pair)).collect();
+        assert_eq!(pauses.len(), losses, "each loss makes one more stretch: {pauses:?}");
         let overtaken: Vec<_> =
             self.0.windows(2).filter(|pair| !apart(pair) && pair[0].1 > pair[1].1 && pair[0].0 < pair[1].0).collect();
         assert!(overtaken.is_empty(), "somebody was overtaken: {overtaken:?}");

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stack::redis::Aof;
@@ -10,6 +11,9 @@ use stack::{Fixture, StackOptions};
 
 use crate::line_crowd::Crowd;
 use crate::world::{World, wait_for};
+
+/// How long calling rests after a loss, so that those near the front are back first.
+const CALM: Duration = Duration::from_secs(5);
 
 /// What Redis itself says of the sale.
 struct Told {
@@ -86,6 +90,10 @@ async fn an_old_dump_brings_nobody_out_of_order() {
     assert!(data(&world, "dump.rdb").is_file());
     let after = back(&world, &before).await;
     assert_eq!(after.joined, 150, "the dump is from before the last joins");
+    // At the front of what came back are those who went inside since: they are silent, and hold up nobody.
+    let noticed = Instant::now();
+    wait_for("calling is back", || async { told(&world).is_some_and(|now| now.called > after.called) }).await;
+    assert!(noticed.elapsed() < CALM + Duration::from_secs(3), "back after {:?}", noticed.elapsed());
 
     crowd.finish().await.are_in_order(1);
 }

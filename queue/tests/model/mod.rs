@@ -141,7 +141,7 @@ impl Model {
         if flaw != Some(Flaw::FullAfterLoss) {
             sale.bucket = Bucket::empty(now_us);
         }
-        sale.asked = Asked { below: 0, next: 0, since_us: now_us };
+        sale.asked = Asked { below: 0, next: sale.asked.below, since_us: now_us };
         sale.published = None;
     }
 

@@ -7,7 +7,7 @@
 --   3 away    zset    visitor -> score                  reached the front but silent; score kept
 --   4 called  zset    visitor -> claim deadline, ms     whose turn has come
 --   5 inside  zset    visitor -> pass expiry, ms        who holds a live pass
---   6 state   hash    settings, version, counters, last score, rate bucket, generation, asked horizon
+--   6 state   hash    settings, version, counters, last score, rate bucket, generation, horizons
 --   7 ranks   string  the published snapshot
 --   8 log     stream  what each tick did, trimmed
 --   9 turns   hash    visitor -> "score called_us seq"  facts of those in called and inside
@@ -78,7 +78,7 @@ end
 local function load_state(k)
   local f = redis.call('HMGET', k.state, 'version', 'state', 'opens_at_us', 'rate_milli', 'burst', 'max_inside',
     'pass_ttl_ms', 'claim_window_ms', 'last_score', 'bucket_units', 'bucket_us', 'seq', 'run_id', 'calm_until_us', 'asked_score',
-    'governed_milli', 'governed_seq')
+    'governed_milli', 'governed_seq', 'horizon_score')
   if not f[1] then
     return nil
   end
@@ -90,6 +90,7 @@ local function load_state(k)
     asked_score = tonumber(f[15]),
     -- A sale that nobody ever governed runs at the organiser's rate.
     governed_milli = tonumber(f[16] or '1000'), governed_seq = tonumber(f[17] or '0'),
+    horizon_score = tonumber(f[18]),
   }
 end
 
@@ -99,16 +100,14 @@ local function run_id()
 end
 
 -- Begins to regroup: what is held here may be older than what visitors were told. The generation tells gateways.
--- Whoever was asked to speak often goes on being asked, and has spoken again when the calm is over: silence counts for them
--- from then on, so that those who were called after what is held here was written do not hold up the line.
+-- Whoever the last published horizon covered goes on being asked, and has spoken again when the calm is over: silence counts
+-- for them from then on, so that those who were called after what is held here was written do not hold up the line.
 local function regroup(k, s, now_us, why)
   s.run_id, s.calm_until_us, s.bucket_units = run_id(), now_us + CALM_US, 0
-  -- A sale that is brought back into an empty Redis has asked nobody.
-  local asked_score = s.asked_score or 0
   s.asked_score = 0
   redis.call('HSET', k.state, 'run_id', s.run_id, 'gen', whole(now_us), 'calm_until_us', whole(s.calm_until_us),
     'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us),
-    'asked_score', '0', 'asking_score', whole(asked_score), 'asking_us', whole(now_us))
+    'asked_score', '0', 'asking_score', whole(s.horizon_score), 'asking_us', whole(now_us))
   redis.call('DEL', k.ranks)
   redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'regroup', 'us', whole(now_us), 'why', why)
 end

@@ -16,13 +16,12 @@ local function forget(key, up_to)
   end
 end
 
--- Silence counts below a horizon only once it has stood for ASK_US.
+-- Silence counts below a horizon only once it has stood for ASK_US. The last one published is kept for whoever reads this
+-- after a loss.
 local function ask(k, horizon_score, now_us)
   local f = redis.call('HMGET', k.state, 'asked_score', 'asking_score', 'asking_us')
-  local known, asking, asking_us = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
-  local asked = known
-  local due = now_us < asking_us or now_us - asking_us >= ASK_US
-  if due then
+  local asked, asking, asking_us = tonumber(f[1]), tonumber(f[2]), tonumber(f[3])
+  if now_us < asking_us or now_us - asking_us >= ASK_US then
     if now_us >= asking_us then
       asked = math.max(asked, asking)
     end
@@ -30,9 +29,8 @@ local function ask(k, horizon_score, now_us)
   end
   -- A horizon that came nearer, since the rate was lowered: whoever is beyond it is told to ask rarely from now on.
   asked = math.min(asked, horizon_score)
-  if due or asked ~= known then
-    redis.call('HSET', k.state, 'asked_score', whole(asked), 'asking_score', whole(asking), 'asking_us', whole(asking_us))
-  end
+  redis.call('HSET', k.state, 'asked_score', whole(asked), 'asking_score', whole(asking), 'asking_us', whole(asking_us),
+    'horizon_score', whole(horizon_score))
 end
 
 local function snapshot(keys, args)

@@ -70,6 +70,39 @@ fn a_server_that_restarts_empty_is_used_again() {
 }
 
 #[test]
+fn who_is_gone_from_the_front_of_a_restored_line_holds_up_nobody() {
+    let server = Server::start();
+    let (line, mut raw, sale) = (server.line.clone(), server.raw.clone(), sale());
+    server.runtime.block_on(async {
+        let at = |s: u64| Clock::Micros(START_US + s * 1_000_000);
+        let paused = settings(r#"{"rate_per_min": 600, "burst": 5, "max_inside": 9, "state": "paused"}"#);
+        open(&line, &paused, at(0)).await;
+        let all = visitors(0..3);
+        let joined = line.join(&sale, Score::default(), &all, at(0)).await.expect("joined");
+        let Standing::Waiting { score, .. } = joined[2] else { panic!("{joined:?}") };
+        // The horizon was published once, when the line was written down; then another process goes on from that.
+        line.snapshot(&sale, 0, at(1)).await.expect("asked").expect("known");
+        let open = Settings { state: queue::SaleState::Open, ..paused };
+        line.configure(&sale, &open, None, Expect::Any, at(1)).await.expect("opened");
+        redis::cmd("HSET")
+            .arg(&keys::of(&sale)[5])
+            .arg(&["run_id", "another"])
+            .query_async::<()>(&mut raw)
+            .await
+            .expect("set");
+        let tick = line.admit(&sale, at(20)).await.expect("a tick");
+        assert_eq!((tick.called, tick.set_aside), (0, 0), "calling rests");
+        // Only the last of them still asks.
+        line.seen(&sale, &[(all[2], score)], at(24)).await.expect("seen");
+        for s in 20..=25 {
+            line.snapshot(&sale, 0, at(s)).await.expect("asked").expect("known");
+        }
+        let tick = line.admit(&sale, at(26)).await.expect("a tick");
+        assert_eq!((tick.called, tick.set_aside), (1, 2));
+    });
+}
+
+#[test]
 fn all_keys_of_a_sale_are_under_its_hash_tag() {
     let server = Server::start();
     let (line, mut raw, sale) = (server.line.clone(), server.raw.clone(), sale());

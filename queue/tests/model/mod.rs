@@ -83,6 +83,8 @@ struct Asked {
     /// Takes its place when it has stood for [`ASK_US`].
     next: u64,
     since_us: u64,
+    /// The last one published.
+    horizon: u64,
 }
 
 /// One sale.
@@ -141,7 +143,7 @@ impl Model {
         if flaw != Some(Flaw::FullAfterLoss) {
             sale.bucket = Bucket::empty(now_us);
         }
-        sale.asked = Asked { below: 0, next: sale.asked.below, since_us: now_us };
+        sale.asked = Asked { below: 0, next: sale.asked.horizon, since_us: now_us, ..sale.asked };
         sale.published = None;
     }
 
@@ -230,7 +232,7 @@ impl Sale {
             version: 0,
             settings,
             opens_at_us: 0,
-            asked: Asked { below: 0, next: 0, since_us: now_us },
+            asked: Asked { below: 0, next: 0, since_us: now_us, horizon: 0 },
             raises: Vec::new(),
             generation: now_us,
             lost_at_us,

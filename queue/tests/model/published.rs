@@ -99,8 +99,9 @@ impl Sale {
         let stepped_back = now_us < self.asked.since_us;
         if stepped_back || now_us - self.asked.since_us >= ASK_US {
             let below = if stepped_back { self.asked.below } else { self.asked.below.max(self.asked.next) };
-            self.asked = Asked { below, next: horizon, since_us: now_us };
+            self.asked = Asked { below, next: horizon, since_us: now_us, horizon };
         }
+        self.asked.horizon = horizon;
         // Whoever is beyond a horizon that came nearer is told to ask rarely.
         if flaw != Some(Flaw::SweepsAfterALowering) {
             self.asked.below = self.asked.below.min(horizon);

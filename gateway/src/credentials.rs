@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use http::header::{AUTHORIZATION, COOKIE};
@@ -156,6 +157,8 @@ impl Hasher for Spread {
 #[derive(Debug, Default)]
 pub struct Credentials {
     passes: RwLock<HashMap<Ending, Arc<HeldPass>, BuildHasherDefault<Spread>>>,
+    /// How often they were forgotten.
+    forgotten: AtomicU64,
     /// Visitors who gave their slot back, with the second until which a pass of theirs could still be live.
     left: RwLock<HashMap<VisitorId, u64>>,
 }
@@ -189,8 +192,12 @@ impl Credentials {
         {
             return Ok(held);
         }
+        let forgotten = self.forgotten.load(Ordering::Acquire);
         let held = Arc::new(HeldPass::new(ring().verify_pass(token, now_s)?, token));
-        if let Ok(mut passes) = self.passes.write() {
+        // What was verified by keys that have changed since is not remembered.
+        if let Ok(mut passes) = self.passes.write()
+            && self.forgotten.load(Ordering::Acquire) == forgotten
+        {
             if passes.len() >= CACHE_MAX {
                 passes.clear();
             }
@@ -230,6 +237,7 @@ impl Credentials {
     /// Forgets every remembered pass; the keys have changed.
     pub fn forget_all(&self) {
         if let Ok(mut passes) = self.passes.write() {
+            self.forgotten.fetch_add(1, Ordering::AcqRel);
             passes.clear();
         }
     }

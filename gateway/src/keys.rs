@@ -32,7 +32,7 @@ impl Keys {
     }
 
     /// Reads the file again when it has changed, and answers whether the keys are new; keeps the old keys and says why
-    /// when it is bad.
+    /// when it is bad. Whoever is told that they are new forgets what was verified by the old ones.
     pub fn reload_if_changed(&self) -> bool {
         let changed = std::fs::metadata(&self.file).and_then(|meta| meta.modified()).ok();
         let Ok(mut read_at) = self.read_at.lock() else { return false };

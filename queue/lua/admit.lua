@@ -5,7 +5,8 @@
 -- Cost: O((CALL_MAX + AWAY_MAX + 2 * EXPIRE_MAX) * log n) at most.
 -- Calls the first n present visitors, n bounded by budget and by room. Silent ones at the front move to away with
 -- their score kept, but only below a horizon that has stood long enough for them to speak: behind it the tick stops,
--- since nobody there was asked yet, and calling somebody further back would overtake them. So do visitors who were called and did not claim in time.
+-- since nobody there was asked yet, and calling somebody further back would overtake them. So do visitors who were
+-- called and did not claim in time. Shortly after a loss silence counts for nobody.
 local function admit(keys, args)
   local k, now_us = named(keys), time_us(args[1])
   local s = load_state(k)
@@ -31,7 +32,7 @@ local function admit(keys, args)
   end
 
   local n, called, silent = budget(k, s, now_us), 0, 0
-  local reached = false
+  local reached, hushed = false, is_hushed(s, now_us)
   while called < n and silent < AWAY_MAX and not reached do
     local want = math.min(n - called, AWAY_MAX - silent, 100)
     local front = redis.call('ZRANGE', k.line, 0, want - 1, 'WITHSCORES')
@@ -47,7 +48,7 @@ local function admit(keys, args)
       local score = tonumber(front[2 * i])
       if seen_ms[i] and tonumber(seen_ms[i]) >= now_ms - PRESENCE_MS then
         turned[#turned + 1] = { visitor, score }
-      elseif score <= s.asked_score then
+      elseif score <= s.asked_score and not hushed then
         set_aside[#set_aside + 1] = whole(score)
         set_aside[#set_aside + 1] = visitor
       else

@@ -34,9 +34,9 @@ local function configure(keys, args)
   if not s then
     redis.call('HSET', k.state, 'last_score', '0', 'seq', '0', 'joined', '0', 'called', '0', 'claimed', '0',
       'departed', '0', 'expired', '0', 'run_id', run_id(), 'gen', whole(now_us), 'calm_until_us', '0',
-      'whole_at_us', '0', 'asked_score', '0', 'asking_score', '0', 'asking_us', whole(now_us), 'horizon_score', '0')
+      'whole_at_us', '0', 'asked_score', '0', 'asking_score', '0', 'asking_us', whole(now_us))
     if args[4] == '1' then
-      regroup(k, { horizon_score = 0 }, now_us, 'emptied')
+      regroup(k, {}, now_us, 'emptied')
     end
   end
   local rate_milli = tonumber(args[8])

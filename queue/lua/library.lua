@@ -44,6 +44,9 @@ local SLOWEST_MS = 70000
 -- the line before anybody is called; and for WHOLE_US every poll is presence, until the line is whole again: twice
 -- the longest poll interval.
 local CALM_US = 5000000
+-- For so long after a loss silence counts for nobody: whoever is near was told to ask within five seconds, or within two by
+-- a gateway that could not reach this Redis, which may have learnt a little later than others that it is back.
+local HUSH_US = 6000000
 local WHOLE_US = 140000000
 -- So many changes of the origin's say are kept for the organiser.
 local CHANGES_KEPT = 50
@@ -100,14 +103,14 @@ local function run_id()
 end
 
 -- Begins to regroup: what is held here may be older than what visitors were told. The generation tells gateways.
--- Whoever the last published horizon covered goes on being asked, and has spoken again when the calm is over: silence counts
--- for them from then on, so that those who were called after what is held here was written do not hold up the line.
+-- Whoever the last published horizon covered goes on being asked: silence counts for them when the hush is over, so that
+-- those who were called after what is held here was written do not hold up the line.
 local function regroup(k, s, now_us, why)
   s.run_id, s.calm_until_us, s.bucket_units = run_id(), now_us + CALM_US, 0
   s.asked_score = 0
   redis.call('HSET', k.state, 'run_id', s.run_id, 'gen', whole(now_us), 'calm_until_us', whole(s.calm_until_us),
     'whole_at_us', whole(now_us + WHOLE_US), 'bucket_units', '0', 'bucket_us', whole(now_us),
-    'asked_score', '0', 'asking_score', whole(s.horizon_score), 'asking_us', whole(now_us))
+    'asked_score', '0', 'asking_score', whole(s.horizon_score or 0), 'asking_us', whole(now_us))
   redis.call('DEL', k.ranks)
   redis.call('XADD', k.log, 'MAXLEN', '~', 10000, '*', 'op', 'regroup', 'us', whole(now_us), 'why', why)
 end
@@ -123,6 +126,12 @@ end
 -- Whether calling rests. A clock that steps back prolongs nothing.
 local function is_calm(s, now_us)
   return now_us < s.calm_until_us and s.calm_until_us - now_us <= CALM_US
+end
+
+-- Whether silence counts for nobody yet. A clock that steps back prolongs nothing.
+local function is_hushed(s, now_us)
+  local since_us = now_us - (s.calm_until_us - CALM_US)
+  return since_us >= 0 and since_us < HUSH_US
 end
 
 -- Whether visitors are called at this time.

@@ -16,6 +16,14 @@ pub enum Expect {
     /// The sale must not exist in this Redis, though it did: a gateway brings back what it knows, with at least this
     /// version. The bucket starts empty, so a loss mints nothing.
     Lost(u64),
+    /// The settings were restored from older data: they have the version that was `found`, and a gateway that knows later
+    /// ones puts those back, with at least the version that it has `known` them by.
+    Restored {
+        /// What stands now.
+        found: u64,
+        /// What stood before.
+        known: u64,
+    },
 }
 
 impl Line {
@@ -56,6 +64,7 @@ impl Line {
             Expect::Absent => ("0".to_owned(), 1, "0"),
             Expect::Version(version) => (version.to_string(), 1, "0"),
             Expect::Lost(version) => ("0".to_owned(), version, "1"),
+            Expect::Restored { found, known } => (found.to_string(), known, "0"),
         };
         let arguments = [
             clock.argument(),

@@ -53,6 +53,9 @@ pub fn read(bytes: BytesMut) -> Result<OwnRequest, BytesMut> {
 
 fn parse(bytes: &Bytes) -> Option<OwnRequest> {
     let mut rest = bytes.strip_suffix(b"\r\n\r\n")?;
+    if rest.ends_with(b"\r\n") {
+        return None;
+    }
     let mut words = next_line(&mut rest)?.split(|byte| *byte == b' ');
     let method = Method::from_bytes(words.next()?).ok()?;
     let uri = Uri::from_maybe_shared(bytes.slice_ref(words.next()?)).ok()?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use http::Method;
 use queue::configure::Expect;
+use queue::snapshot::Snapshot;
 use queue::{Clock, Line, LineError, Settings, renew};
 use queue_token::SaleId;
 use tokio::runtime::Handle;
@@ -105,10 +106,23 @@ impl Rooms {
         };
         let Some(snapshot) = read else {
             if let Some(view) = known.and_then(|room| room.view()) {
-                self.bring_back(sale, &view).await?;
+                tracing::warn!(%sale, version = view.snapshot.version, "the line has lost the sale; bringing it back");
+                self.put_back(sale, &view, Expect::Lost(view.snapshot.version)).await?;
             }
             return Ok(false);
         };
+        let before = known.as_ref().and_then(|room| room.view());
+        if before.as_ref().is_some_and(|before| before.overtook(&snapshot, telemetry::now_ms())) {
+            return Ok(true);
+        }
+        if let Some(view) = &before
+            && let Some(expect) = restored_settings(&view.snapshot, &snapshot)
+        {
+            tracing::warn!(%sale, ?expect, "the line has lost settings; putting them back");
+            self.put_back(sale, view, expect).await?;
+            // What was read is nothing to go by; the next look sees them.
+            return Ok(true);
+        }
         let room = match known {
             Some(room) => room,
             None => self.open(sale).await,
@@ -117,7 +131,6 @@ impl Rooms {
         metrics::gauge!("usher_gateway_inside", "sale" => sale.to_string()).set(snapshot.numbers.inside as f64);
         metrics::gauge!("usher_gateway_rate_in_force_per_min", "sale" => sale.to_string())
             .set(snapshot.rate_in_force_per_min);
-        let before = room.view();
         self.credentials.note_left(&snapshot.left, telemetry::now_s(), snapshot.settings.pass_ttl_s);
         if before.as_ref().is_some_and(|before| before.snapshot.generation != snapshot.generation) {
             self.restore_inside(&room);
@@ -134,15 +147,13 @@ impl Rooms {
         self.refresh(sale, SNAPSHOT_AGE_MS).await
     }
 
-    /// Redis has lost a sale that we know: its settings go back, with an empty bucket.
-    async fn bring_back(&self, sale: &SaleId, view: &View) -> Result<(), LineError> {
+    /// Redis has lost a sale, or settings, that we know: they go back.
+    async fn put_back(&self, sale: &SaleId, view: &View, expect: Expect) -> Result<(), LineError> {
         let Some((line, _)) = self.line.get() else { return Ok(()) };
         let settings: &Settings = &view.snapshot.settings;
         let opens_at_us = settings.opens_at.as_deref().and_then(parse_time_us);
-        tracing::warn!(%sale, version = view.snapshot.version, "the line has lost the sale; bringing it back");
         line.list_sale(sale).await?;
         let digest = view.snapshot.file_digest.as_deref();
-        let expect = Expect::Lost(view.snapshot.version);
         match line.configure_from(digest, sale, settings, opens_at_us, expect, Clock::Server).await {
             // Another gateway was first.
             Ok(_) | Err(LineError::Conflict { .. }) => Ok(()),
@@ -180,4 +191,10 @@ impl Rooms {
         tracing::info!(%sale, "sale found");
         room
     }
+}
+
+/// Under which condition the settings that a gateway knows go back to a line that was restored from older data.
+pub fn restored_settings(known: &Snapshot, found: &Snapshot) -> Option<Expect> {
+    let is_older = found.generation != known.generation && found.version < known.version;
+    is_older.then_some(Expect::Restored { found: found.version, known: known.version })
 }

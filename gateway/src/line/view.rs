@@ -21,6 +21,10 @@ const CALM_US: u64 = 5_000_000;
 const STALE_MAX_MS: u64 = 5_000;
 /// Near the front, visitors must ask again well before their presence lapses.
 const NEAR_POLL_MAX_S: f64 = 4.0;
+/// Longest way of a snapshot that another overtakes.
+const OVERTAKEN_MS: u64 = 2_000;
+/// While Redis does not answer, whoever is near asks at least this often: presence is shown soon after it is back.
+pub const UNHEARD_POLL_MAX_S: u64 = 2;
 
 /// A snapshot with what follows from it.
 #[derive(Debug, Clone)]
@@ -83,6 +87,12 @@ impl View {
         Self { snapshot, guards, opens_at_us, outflow_per_min, received_ms, told, history, estimate }
     }
 
+    /// Whether a snapshot that comes now was overtaken on its way: it is from before a loss of which this view knows. A line
+    /// that goes on from there all the same, as after a clock stepped back, is believed a little later.
+    pub fn overtook(&self, snapshot: &Snapshot, now_ms: u64) -> bool {
+        snapshot.generation < self.snapshot.generation && now_ms.saturating_sub(self.received_ms) < OVERTAKEN_MS
+    }
+
     /// The sale's state at a time of this gateway: a scheduled sale whose time has come is open.
     pub fn state(&self, now_us: u64) -> SaleState {
         match (self.snapshot.settings.state, self.opens_at_us) {
@@ -93,7 +103,9 @@ impl View {
 
     /// Whether a visitor with this score is near the front and must ask again soon.
     pub fn is_near(&self, score: Score) -> bool {
-        self.told.1.is_none_or(|horizon| score <= horizon)
+        // While the line regroups it moves on under the horizon that is told.
+        let is_within = |horizon: &Score| score <= *horizon;
+        self.told.1.as_ref().is_none_or(is_within) || self.snapshot.horizon.as_ref().is_some_and(is_within)
     }
 
     /// Whether the line has to hear of a poll with this score: near the front, and from everybody until a line that
@@ -358,6 +370,9 @@ mod tests {
         assert!(view.is_calm() && view.is_regrouping());
         assert_eq!(view.position(score(700)).0, 700, "not suddenly the first");
         assert!(view.concerns_the_line(score(900)) && !view.is_near(score(900)), "heard, but not hurried");
+        lost.horizon = Some(score(900));
+        let view = View::new(lost.clone(), Some(&view), 0);
+        assert!(view.is_near(score(900)) && !view.is_near(score(901)), "the front comes nearer meanwhile");
         lost.at_us = 142_000_000;
         let whole = View::new(lost, Some(&view), 0);
         assert_eq!(whole.position(score(700)).0, 1);

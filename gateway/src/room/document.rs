@@ -8,7 +8,7 @@ use queue::{SaleState, Turn};
 use queue_token::SaleId;
 
 use crate::line::room::SaleRoom;
-use crate::line::view::{Eta, View};
+use crate::line::view::{Eta, UNHEARD_POLL_MAX_S, View};
 use crate::room::HeldPlace;
 use crate::telemetry::{rfc3339_ms, rfc3339_us};
 
@@ -210,7 +210,11 @@ pub fn place_document<'a>(
         eta_s,
         called_per_min: view.outflow_per_min.unwrap_or(view.snapshot.settings.rate_per_min).round() as u64,
         poll_s: match position {
-            Some(position) => view.poll_after_s(eta_s, position, view.is_near(score), now_us, jitter),
+            Some(position) => {
+                let is_near = view.is_near(score);
+                let poll_s = view.poll_after_s(eta_s, position, is_near, now_us, jitter);
+                if is_near && !room.is_up() { poll_s.min(UNHEARD_POLL_MAX_S) } else { poll_s }
+            }
             None => 2,
         },
         claim_until: match state {

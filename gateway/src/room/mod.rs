@@ -73,7 +73,10 @@ impl Gate {
     pub fn place<'a>(&self, asked: &Asked<'a>, sale: &SaleId) -> Result<(Place, &'a str), PlaceRefusal> {
         let read = || credentials::place(&asked.head.headers, self.cookies(), sale, &self.keys.ring(), asked.now_s());
         match read() {
-            Err(PlaceRefusal::UnknownKey) if self.keys.reload_if_changed() => read(),
+            Err(PlaceRefusal::UnknownKey) if self.keys.reload_if_changed() => {
+                self.credentials.forget_all();
+                read()
+            }
             other => other,
         }
     }

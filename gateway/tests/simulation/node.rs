@@ -4,13 +4,15 @@
 //! places alone while it does not, brings back a sale that Redis has lost and the passes that it has seen.
 
 use gateway::admission::{Facts, PlaceFact, Step, Verdict, first_step, verdict};
-use gateway::line::view::{View, parse_time_us};
+use gateway::line::rooms::restored_settings;
+use gateway::line::view::{UNHEARD_POLL_MAX_S, View, parse_time_us};
 use queue::Standing;
 use queue::configure::Expect;
 use queue::snapshot::Snapshot;
 use queue_token::{Score, VisitorId};
 
 use super::link::{Call, START_US};
+use super::world::Served;
 
 /// A defect of a gateway, put in on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(crate) struct Gateway {
     pub(crate) view: Option<View>,
     /// When the view was read at the server, in true time.
     pub(crate) view_us: u64,
+    /// The server it was read at, and how often that had lost something.
+    pub(crate) view_source: (usize, u32),
     floor: u64,
     passes: Vec<(VisitorId, u64)>,
     flaw: Option<GatewayFlaw>,
@@ -89,6 +93,7 @@ impl Gateway {
             line_up: true,
             view: None,
             view_us: 0,
+            view_source: (0, 0),
             floor: 0,
             passes: Vec::new(),
             flaw,
@@ -177,18 +182,25 @@ impl Gateway {
         let position = ahead.map_or_else(|| view.position(score).0, |ahead| ahead + 1);
         let near = view.is_near(score) && self.flaw != Some(GatewayFlaw::CallsNobodyNear);
         let poll_s = view.poll_s(position, near, self.now_us(true_us), jitter);
+        let poll_s = if near && !self.line_up { poll_s.min(UNHEARD_POLL_MAX_S) } else { poll_s };
         Some((position, if self.flaw == Some(GatewayFlaw::CallsNobodyNear) { 60 } else { poll_s }))
     }
 
     /// A snapshot came; answers what the gateway wants of the line next.
-    pub(crate) fn on_snapshot(&mut self, read: Option<Snapshot>, read_us: u64, true_us: u64) -> Option<Call> {
+    pub(crate) fn on_snapshot(&mut self, read: Option<Snapshot>, served: Served, true_us: u64) -> Option<Call> {
         let Some(snapshot) = read else { return self.bring_back() };
+        let received_ms = self.now_us(true_us) / 1000;
+        if self.view.as_ref().is_some_and(|view| view.overtook(&snapshot, received_ms)) {
+            return None;
+        }
+        if let Some(expect) = self.view.as_ref().and_then(|view| restored_settings(&view.snapshot, &snapshot)) {
+            return self.put_back(expect);
+        }
         let other = self.view.as_ref().is_some_and(|view| view.snapshot.generation != snapshot.generation);
         self.raise_floor(snapshot.last_score);
         self.passes.retain(|(_, expires_ms)| *expires_ms > snapshot.at_us / 1000);
-        let received_ms = self.now_us(true_us) / 1000;
         self.view = Some(View::new(snapshot, self.view.as_ref(), received_ms));
-        self.view_us = read_us;
+        (self.view_us, self.view_source) = (served.true_us, served.source);
         (other && !self.passes.is_empty()).then(|| Call::Renew { passes: self.passes.clone() })
     }
 
@@ -199,6 +211,11 @@ impl Gateway {
             Some(GatewayFlaw::BringsBackAnew) => Expect::Absent,
             _ => Expect::Lost(known.version),
         };
+        self.put_back(expect)
+    }
+
+    fn put_back(&self, expect: Expect) -> Option<Call> {
+        let known = &self.view.as_ref()?.snapshot;
         let opens_at_us = known.settings.opens_at.as_deref().and_then(parse_time_us);
         Some(Call::Configure { settings: Box::new(known.settings.clone()), opens_at_us, expect })
     }

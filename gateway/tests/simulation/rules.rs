@@ -1,7 +1,7 @@
 //! The promises of `docs/THE-LINE.md`, checked on what fans are told and whom servers call. Knows nothing of how the line
 //! or a gateway decides.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::link::Server;
 use super::rate_bound::RateBound;
@@ -103,29 +103,28 @@ impl Terms {
     }
 }
 
-/// Every score that was signed.
+/// Every score that was signed, with the server that gave it; none where a gateway did alone.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
-    signed: BTreeSet<u64>,
-    alone: BTreeSet<u64>,
+    signed: BTreeMap<u64, Option<usize>>,
 }
 
 impl Scores {
     /// Whether a gateway gave this score by its own clock.
     pub(crate) fn is_alone(&self, score: u64) -> bool {
-        self.alone.contains(&score)
+        self.signed.get(&score).is_some_and(Option::is_none)
     }
 
-    /// A place was signed. Answers whether nobody else has this score.
-    pub(crate) fn sign(&mut self, score: u64, is_alone: bool, floor: u64) -> Result<bool, Violation> {
+    /// A place was signed. Answers whether nobody else has this score. One server never gives a score twice; two that know
+    /// nothing of each other, as gateways alone, may give the same.
+    pub(crate) fn sign(&mut self, score: u64, server: Option<usize>, floor: u64) -> Result<bool, Violation> {
         ensure(score > floor, Rule::Scores, || format!("signed {score}, not above {floor} which the gateway knew"))?;
-        let unique = self.signed.insert(score);
-        let excused = is_alone || self.alone.contains(&score);
-        ensure(unique || excused, Rule::Scores, || format!("two places were signed with {score}"))?;
-        if is_alone {
-            self.alone.insert(score);
-        }
-        Ok(unique)
+        let earlier = self.signed.get(&score).copied();
+        let is_twice = earlier.is_some_and(|earlier| earlier == server && server.is_some());
+        ensure(!is_twice, Rule::Scores, || format!("two places were signed with {score}"))?;
+        // Whoever gave it alone once is remembered as that.
+        self.signed.insert(score, earlier.unwrap_or(server).and(server));
+        Ok(earlier.is_none())
     }
 }
 

@@ -117,7 +117,7 @@ impl World {
 
     fn looked(&mut self, gateway: usize, answer: Answer) {
         let Some((Reply::Snapshot(read), served)) = answer else { return };
-        let wants = self.gateways[gateway].on_snapshot(read.map(|read| *read), served.true_us, self.now_us);
+        let wants = self.gateways[gateway].on_snapshot(read.map(|read| *read), served, self.now_us);
         if let Some(call) = wants {
             self.asks(gateway, call, Why::Mending);
         }
@@ -143,7 +143,7 @@ impl World {
         let floor = self.gateways[gateway].known_floor();
         let score = self.gateways[gateway].score_alone(self.now_us);
         self.note(|| format!("gateway {gateway} gives fan {fan} {score} alone"));
-        self.signs(fan, score, true, floor)?;
+        self.signs(fan, score, None, floor)?;
         self.has_place(gateway, fan, None)
     }
 
@@ -163,7 +163,7 @@ impl World {
         self.gateways[gateway].raise_floor(score);
         // A second try may be answered with the place that the first one took.
         let floor = if self.fans[fan].joins > 1 { 0 } else { request.floor };
-        self.signs(fan, score, false, floor)?;
+        self.signs(fan, score, Some(served.source.0), floor)?;
         if is_called {
             let visitor = self.fans[fan].visitor;
             self.asks(gateway, Call::Claim { visitor }, Why::Claim { fan, tab: 0 });
@@ -231,10 +231,9 @@ impl World {
             return Ok(());
         };
         let Some(view) = &at.view else { return Ok(()) };
-        let losses = self.servers[at.route].losses;
         let (true_at_us, source) = match ahead {
             Some((_, served)) => (served.true_us, served.source),
-            None => (at.view_us.saturating_sub(500_000), (at.route, losses)),
+            None => (at.view_us.saturating_sub(500_000), at.view_source),
         };
         let is_open = view.state(at.now_us(now_us)) == SaleState::Open && !view.is_regrouping();
         let is_fresh = now_us < at.view_us + 2 * S && at.line_up;

@@ -326,17 +326,20 @@ impl World {
 
     /// Whether this call may bring somebody back into the line, ahead of others.
     fn returns(&self, index: usize, call: &Call) -> bool {
-        let Call::Seen { visitor, .. } = call else { return false };
+        let Call::Seen { visitor, score } = call else { return false };
         let heard = self.by_visitor.get(visitor).and_then(|fan| self.fans[*fan].heard);
         let server = &self.servers[index];
         let lately = |heard: Heard| {
-            (heard.server, heard.losses) == (index, server.losses) && self.now_us < heard.true_us + 9 * S
+            heard.score <= score.get()
+                && (heard.server, heard.losses) == (index, server.losses)
+                && self.now_us < heard.true_us + 9 * S
         };
         if heard.is_some_and(lately) && !self.plan.steps_clock {
             return false;
         }
+        // A place signed alone is earlier than the spot that a late join took: then the visitor moves up to it.
         let waits = |spot: &(VisitorId, crate::model::Spot)| {
-            spot.0 == *visitor && matches!(spot.1, crate::model::Spot::Waiting { .. })
+            spot.0 == *visitor && matches!(spot.1, crate::model::Spot::Waiting { score: at } if at <= score.get())
         };
         !server.model.spots().iter().any(waits)
     }
@@ -459,9 +462,9 @@ impl World {
     }
 
     /// The place that a gateway gives, alone or with the line's score.
-    pub(crate) fn signs(&mut self, fan: usize, score: Score, is_alone: bool, floor: u64) -> Checked {
-        let unique = self.scores.sign(score.get(), is_alone, floor)?;
-        if is_alone {
+    pub(crate) fn signs(&mut self, fan: usize, score: Score, server: Option<usize>, floor: u64) -> Checked {
+        let unique = self.scores.sign(score.get(), server, floor)?;
+        if server.is_none() {
             self.cause_us = self.now_us;
         }
         let fan = &mut self.fans[fan];

@@ -40,6 +40,8 @@ const SLOWEST_MS: u64 = 70_000;
 const RAISES_MAX: usize = 8;
 /// After a loss nobody is called for this long.
 const CALM_US: u64 = 5_000_000;
+/// For so long after a loss silence counts for nobody.
+const HUSH_US: u64 = 6_000_000;
 /// And for this long every poll is presence.
 const WHOLE_US: u64 = 140_000_000;
 /// How long silent places and used-up ones are remembered.
@@ -161,6 +163,7 @@ impl Model {
             Expect::Absent => (0, 1),
             Expect::Version(version) => (version, 1),
             Expect::Lost(version) => (0, version),
+            Expect::Restored { found, known } => (found, known),
         };
         if expected != current {
             return Err(current);

@@ -6,7 +6,7 @@ use queue::seen::Shown;
 use queue::{Standing, Turn};
 use queue_token::{Device, Score, VisitorId};
 
-use super::{Flaw, Model, PRESENCE_MS, Sale, Spot, TICK_MAX, to_score};
+use super::{Flaw, HUSH_US, Model, PRESENCE_MS, Sale, Spot, TICK_MAX, to_score};
 
 /// The sentence that every change of the suite gives.
 pub(crate) const WHY: &str = "The suite says so.";
@@ -246,6 +246,7 @@ impl Sale {
     /// Calls the first present visitors; the silent among them are set aside. Answers how many of each.
     fn call_the_front(&mut self, now_us: u64, flaw: Option<Flaw>) -> (u64, u64) {
         let oldest_ms = (now_us / 1000).saturating_sub(PRESENCE_MS);
+        let hushed = self.lost_at_us.is_some_and(|lost_us| (lost_us..lost_us + HUSH_US).contains(&now_us));
         let (mut budget, mut called, mut silent) = (self.budget(now_us, flaw), 0, 0);
         while budget > 0 && silent < TICK_MAX as u64 {
             let next =
@@ -253,7 +254,7 @@ impl Sale {
             let Some(entry) = next else { break };
             let (score, visitor) = (*entry.key(), *entry.get());
             let present = self.seen_ms.get(&visitor).is_some_and(|&seen| seen >= oldest_ms);
-            let was_asked = score <= self.asked.below || flaw == Some(Flaw::SweepsTheUnasked);
+            let was_asked = (score <= self.asked.below && !hushed) || flaw == Some(Flaw::SweepsTheUnasked);
             if !present && !was_asked && flaw != Some(Flaw::CallsTheSilent) {
                 // Whoever is further back was asked even less.
                 break;

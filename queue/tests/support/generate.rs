@@ -125,6 +125,8 @@ impl Generator {
                 Expect::Version(stale),
                 Expect::Absent,
                 Expect::Lost(version),
+                Expect::Restored { found: version, known: version + 3 },
+                Expect::Restored { found: stale, known: version },
             ]);
             return self.configure(expect, now_us);
         }

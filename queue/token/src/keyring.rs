@@ -94,7 +94,7 @@ impl fmt::Debug for KeyringFile {
 /// Keys ready for use.
 pub struct Keyring {
     place: Keys,
-    /// The place keys once more, for tokens as we write them; newest first.
+    /// The place keys once more, for tokens as we write them; the last of the file first.
     quick: Vec<QuickKey>,
     pass: Keys,
     place_validation: Validation,

@@ -56,10 +56,7 @@ impl Hall {
 
     /// What the database says.
     pub fn sql(&self, query: &str) -> String {
-        let psql = self.world.stack.postgres().bin().join("psql");
-        let done = Command::new(psql).args([&self.world.ready().postgres, "-Atc", query]).output().unwrap();
-        assert!(done.status.success(), "{query}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+        self.world.stack.sql(query).unwrap()
     }
 
     /// How often Postgres had to break a deadlock.

@@ -2,13 +2,22 @@
 //! joins and calls. The proof that the fault bit: it knows fewer joins than the primary did. Nobody's place is lost.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::json;
 use stack::redis::{Aof, Redis};
 use stack::{Fixture, RedisLayout, StackOptions};
 
+use crate::calling_back;
 use crate::line_crowd::Crowd;
-use crate::world::World;
+use crate::world::{World, wait_for};
+
+/// Whether this one calls itself the primary and may be written to, which takes a replica that follows it.
+fn takes_writes(redis: &Redis) -> bool {
+    let facts = redis.command(&["INFO", "replication"]).unwrap_or_default();
+    let has = |fact: &str| facts.iter().any(|known| known == fact);
+    has("role:master") && !has("min_slaves_good_slaves:0")
+}
 
 fn joined(redis: &Redis) -> u64 {
     redis.command(&["HGET", "{lagging}:state", "joined"]).unwrap()[0].parse().unwrap()
@@ -58,6 +67,11 @@ async fn a_failover_to_a_replica_that_lags_loses_no_place() {
     for replica in again.stack.redis().servers().iter().filter(|server| server.node().pid().is_some()) {
         replica.command(&["CONFIG", "SET", "masterauth", ""]).unwrap();
     }
+    wait_for("another takes writes", || async { replicas.iter().any(|replica| takes_writes(replica)) }).await;
+    let answers = Instant::now();
+    let next = replicas.iter().find(|replica| takes_writes(replica)).unwrap();
+    let called = calling_back::called(next, "lagging").unwrap();
+    calling_back::in_time(next, "lagging", called, answers).await;
     failover.await.unwrap().unwrap();
     let next = again.stack.redis().primary("").unwrap();
     assert!(joined(next) < before, "the failover did not bite: the next primary knows {} joins", joined(next));

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod buyer_journey;
+mod calling_back;
 mod canary;
 mod exact_rate;
 mod far_polls;
@@ -24,8 +25,10 @@ mod node_loss;
 mod other_device;
 mod payment_faults;
 mod raw_sockets;
+mod redis_away;
 mod redis_loss;
 mod redis_restored;
+mod redis_slow;
 mod sale_life;
 mod slow_clients;
 mod spellings;

@@ -7,35 +7,56 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stack::{Fixture, Pace, Setting, StackOptions, binaries};
+use stack::{Fixture, Pace, Setting, StackOptions, binaries, kills};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::world::World;
 
 /// How long after the last fan everything is settled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 
+/// Which node dies, in turn.
+const DEATHS: [usize; 3] = [0, 1, 0];
+/// So many further bookings between one death and the next: about eleven seconds of the scenario's twelve fans a second.
+const SOLD_BETWEEN: i64 = 120;
+/// On a slow machine they take longer.
+const SOLD_WITHIN: Duration = Duration::from_secs(60);
+const OPENS_WITHIN: Duration = Duration::from_secs(30);
+/// How long a killed node stays away: longer than a client tries again, shorter than a hold.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// One value of the database.
 fn look(world: &World, sql: &str) -> i64 {
-    let psql = world.stack.postgres().bin().join("psql");
-    let output = Command::new(psql).args(["--no-psqlrc", "-tA", "-c", sql, &world.ready().postgres]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+    world.stack.sql(sql).unwrap().parse().unwrap()
 }
 
-const OPEN: &str = "select count(*) from payment where state in ('created', 'authorized') or refunded < refund_due";
+fn confirmed(world: &World) -> i64 {
+    look(world, "select count(*) from booking where state = 'confirmed'")
+}
 
-fn kill_and_start_again(world: &World, booking: usize) {
-    let begun = Instant::now();
-    while look(world, OPEN) == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "no payment is ever open");
-        std::thread::sleep(Duration::from_millis(20));
+/// The sale goes on: so many more are sold than before.
+fn wait_for_sales(world: &World) {
+    let (begun, before) = (Instant::now(), confirmed(world));
+    loop {
+        let more = confirmed(world) - before;
+        if more >= SOLD_BETWEEN {
+            return;
+        }
+        assert!(begun.elapsed() < SOLD_WITHIN, "{more} more bookings within {SOLD_WITHIN:?}, not {SOLD_BETWEEN}");
+        std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+fn kill_and_start_again(world: &World, runtime: &Runtime, booking: usize) {
     let node = world.stack.booking(booking).node();
     let before = node.pid();
-    node.kill9().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let open = runtime.block_on(kills::kill_at_payment(&world.stack, booking, OPENS_WITHIN)).unwrap();
+    assert!(open > 0, "no payment is ever open");
+    assert_eq!(node.pid(), None, "the node was killed");
+    std::thread::sleep(AWAY);
     node.spawn().unwrap();
     assert_ne!(node.pid(), before, "the node was killed");
+    println!("{} died with {open} payments open and {} bookings confirmed", node.name(), confirmed(world));
 }
 
 #[test]
@@ -59,19 +80,16 @@ fn every_card_and_two_dead_nodes_leave_a_clean_audit() {
     let log = std::fs::File::create(world.ready().dir.join("crowd.log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let mut crowd = world.stack.companion(command, "crowd").unwrap();
-    for booking in [0, 1, 0] {
-        std::thread::sleep(Duration::from_secs(12));
-        kill_and_start_again(&world, booking);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    for booking in DEATHS {
+        wait_for_sales(&world);
+        kill_and_start_again(&world, &runtime, booking);
     }
     let ended = crowd.wait().unwrap();
     // 99: a threshold of speed or errors; what counts here is the audit.
     assert!([Some(0), Some(99)].contains(&ended.code()), "{ended}");
 
-    let begun = Instant::now();
-    while look(&world, OPEN) > 0 {
-        assert!(begun.elapsed() < SETTLED_WITHIN, "{} payments are still open", look(&world, OPEN));
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    runtime.block_on(kills::settled(&world.stack, SETTLED_WITHIN)).unwrap();
     let mut audit = Command::new(&loadtest);
     audit.arg("audit").arg("--history").arg(&history);
     audit.args(["--postgres", &world.ready().postgres, "--psp", &world.ready().psp]);
@@ -79,15 +97,14 @@ fn every_card_and_two_dead_nodes_leave_a_clean_audit() {
     let said = String::from_utf8_lossy(&audit.stdout).into_owned();
     println!("{said}");
     assert!(audit.status.success(), "{said}");
-    assert!(look(&world, "select count(*) from booking where state = 'confirmed'") > 100, "the sale went on");
+    assert!(confirmed(&world) > 100, "the sale went on");
     let tokens = look(&world, "select count(distinct state) from payment");
     assert!(tokens >= 2, "payments went in several ways");
-    let taken: Value = serde_json::from_str(&ledger(&world)).unwrap();
+    let taken: Value = serde_json::from_str(&runtime.block_on(ledger(&world))).unwrap();
     assert!(taken["items"].as_array().unwrap().len() > 150);
 }
 
-fn ledger(world: &World) -> String {
+async fn ledger(world: &World) -> String {
     let url = format!("{}/v1/ledger", world.ready().psp);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { world.client.get(url).send().await.unwrap().text().await.unwrap() })
+    world.client.get(url).send().await.unwrap().text().await.unwrap()
 }

@@ -3,17 +3,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use stack::redis::Aof;
 use stack::{Fixture, StackOptions};
 
+use crate::calling_back;
 use crate::line_crowd::Crowd;
 use crate::world::{World, wait_for};
-
-/// How long calling rests after a loss, so that those near the front are back first.
-const CALM: Duration = Duration::from_secs(5);
 
 /// What Redis itself says of the sale.
 struct Told {
@@ -40,12 +38,13 @@ async fn started(aof: Aof) -> (Arc<World>, Crowd) {
     (world, crowd)
 }
 
-/// Starts Redis again and waits until the sale has begun to regroup.
-async fn back(world: &Arc<World>, before: &Told) -> Told {
+/// Starts Redis again and waits until the sale has begun to regroup; what Redis says then, and since when it answers.
+async fn back(world: &Arc<World>, before: &Told) -> (Told, Instant) {
     let again = world.clone();
     tokio::task::spawn_blocking(move || again.stack.redis().up()).await.unwrap().unwrap();
+    let answers = Instant::now();
     wait_for("the line noticed", || async { told(world).is_some_and(|now| now.generation > before.generation) }).await;
-    told(world).unwrap()
+    (told(world).unwrap(), answers)
 }
 
 fn data(world: &World, file: &str) -> PathBuf {
@@ -57,8 +56,10 @@ async fn a_log_on_disk_loses_nothing_to_a_kill_and_its_end_to_a_power_cut() {
     let (world, mut crowd) = started(Aof::Everysec).await;
     let before = told(&world).unwrap();
     world.stack.redis().node().kill9().unwrap();
-    let after = back(&world, &before).await;
+    let (after, answers) = back(&world, &before).await;
     assert_eq!((before.joined, after.joined), (150, 150), "the log has it all");
+    let redis = &world.stack.redis().servers()[0];
+    calling_back::in_time(redis, "restored", after.called, answers).await;
     wait_for("calling is back", || async { told(&world).is_some_and(|now| now.called > after.called + 10) }).await;
 
     // The machine loses power: what the system had not written yet is gone. The last joins are in it.
@@ -70,8 +71,9 @@ async fn a_log_on_disk_loses_nothing_to_a_kill_and_its_end_to_a_power_cut() {
     world.stack.redis().node().kill9().unwrap();
     assert!(std::fs::metadata(&log).unwrap().len() > kept);
     std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(kept).unwrap();
-    let after = back(&world, &before).await;
+    let (after, answers) = back(&world, &before).await;
     assert!(after.joined < 190, "the power cut did not bite");
+    calling_back::in_time(redis, "restored", after.called, answers).await;
 
     crowd.finish().await.are_in_order(2);
 }
@@ -88,12 +90,10 @@ async fn an_old_dump_brings_nobody_out_of_order() {
     assert_eq!(before.joined, 190);
     world.stack.redis().node().kill9().unwrap();
     assert!(data(&world, "dump.rdb").is_file());
-    let after = back(&world, &before).await;
+    let (after, answers) = back(&world, &before).await;
     assert_eq!(after.joined, 150, "the dump is from before the last joins");
     // At the front of what came back are those who went inside since: they are silent, and hold up nobody.
-    let noticed = Instant::now();
-    wait_for("calling is back", || async { told(&world).is_some_and(|now| now.called > after.called) }).await;
-    assert!(noticed.elapsed() < CALM + Duration::from_secs(3), "back after {:?}", noticed.elapsed());
+    calling_back::in_time(&world.stack.redis().servers()[0], "restored", after.called, answers).await;
 
     crowd.finish().await.are_in_order(1);
 }

@@ -1,5 +1,7 @@
 //! The waiting room as a fan, a program and an organiser meet it.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,7 +97,7 @@ async fn an_organisers_word_reaches_every_gateway_within_a_second() {
     for (action, state) in [("pause", "paused"), ("resume", "open"), ("close", "closed"), ("open", "open")] {
         let answer = world.control(1, Method::POST, &format!("/control/sales/steered/{action}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         for i in 0..2 {
             wait_for(action, || async { state_at(i).await == state }).await;
         }
@@ -104,9 +106,8 @@ async fn an_organisers_word_reaches_every_gateway_within_a_second() {
             problem(world.get("/e2e/steered").send().await.unwrap(), 403, "sale-closed").await;
         }
     }
-    // Other tests share the cores, so one slow look is no verdict; most of them being slow is.
-    took.sort();
-    assert!(took[2] < std::time::Duration::from_secs(1), "most words took longer than a second: {took:?}");
+    println!("words took {took:?}");
+    assert!(took.iter().all(|took| *took < Duration::from_secs(1)), "a word took longer than a second: {took:?}");
     // Versions guard against lost updates.
     let path = "/control/sales/steered";
     let body = json!({"rate_per_min": 60, "max_inside": 5, "paths": [{"path": "/e2e/steered"}]});
@@ -134,6 +135,44 @@ async fn a_paused_sale_gives_places_and_calls_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sold_out_sale_takes_nobody_in_and_forgets_nobody() {
+    let world = World::shared();
+    world.create_sale("gone", json!({"max_inside": 1})).await;
+    world.enter("gone").await;
+    let mut places = Vec::new();
+    for i in 0..6 {
+        let url = format!("{}/_usher/sales/gone/join", world.ready().gateway[i % 2]);
+        let document: Value = world.client.post(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(document["state"], "waiting", "{document}");
+        places.push(text(&document["place"]));
+    }
+    // There is room from here on: only the word keeps them waiting.
+    world.create_sale("gone", json!({"state": "sold_out", "message": "All gone"})).await;
+    for gateway in &world.ready().gateway {
+        let status = || async {
+            let url = format!("{gateway}/_usher/sales/gone");
+            world.client.get(url).send().await.unwrap().json::<Value>().await.unwrap()
+        };
+        wait_for("every gateway says so", || async { status().await["sale_state"] == "sold_out" }).await;
+        let joined = world.client.post(format!("{gateway}/_usher/sales/gone/join")).send().await.unwrap();
+        let refused = problem(joined, 403, "sale-closed").await;
+        assert_eq!((&refused["sale_state"], &refused["message"]), (&json!("sold_out"), &json!("All gone")));
+        problem(world.client.get(format!("{gateway}/e2e/gone")).send().await.unwrap(), 403, "sale-closed").await;
+    }
+    for (i, place) in places.iter().enumerate() {
+        let told: Value = world.poll_at(i % 2, "gone", place).await.json().await.unwrap();
+        assert_eq!((&told["state"], &told["sale_state"]), (&json!("waiting"), &json!("sold_out")), "{told}");
+        assert_eq!((&told["position"], &told["place"]), (&json!(i + 1), &json!(place)));
+    }
+    assert_eq!(world.numbers("gone").await["called_total"], 1, "nobody was called");
+
+    world.control(1, Method::POST, "/control/sales/gone/open").send().await.unwrap();
+    let asked = places.iter().enumerate().map(|(i, place)| world.until_inside(i % 2, "gone", place));
+    let seqs: Vec<u64> = join_all(asked).await.iter().map(|told| told["called_seq"].as_u64().unwrap()).collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "called in another order than joined: {seqs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn event_streams_pass_through_unbuffered() {
     let world = World::shared();
     let answer = world.get("/v1/events/demo-club/seats/stream").send().await.unwrap();
@@ -147,7 +186,7 @@ async fn event_streams_pass_through_unbuffered() {
         .unwrap();
     assert_eq!(hold.status(), 201);
     let mut seen = String::new();
-    let found = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+    let found = tokio::time::timeout(Duration::from_secs(5), async {
         while let Some(chunk) = answer.chunk().await.unwrap() {
             seen.push_str(&String::from_utf8_lossy(&chunk));
             if seen.contains("event: change") || seen.contains("event:change") {

@@ -88,7 +88,9 @@ pub async fn join(gate: &Gate, asked: &Asked<'_>, room: &SaleRoom, view: &View) 
         Step::Unavailable => return unavailable(asked),
         _ => {}
     }
-    match take_place(gate, asked, room, view, step == Step::JoinAlone).await {
+    // An open door needs no place; whoever asks for one all the same does not wait for the line.
+    let alone = matches!(step, Step::JoinAlone | Step::LetThrough);
+    match take_place(gate, asked, room, view, alone).await {
         Ok(Taken::Called(held)) => place::claimed(gate, asked, room, view, &held, 201).await,
         Ok(Taken::Waiting(held, ahead)) => {
             let document = place_document(room, view, &held, State::Waiting { ahead }, None, asked.now_us, jitter());

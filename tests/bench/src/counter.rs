@@ -89,10 +89,7 @@ impl Counter {
     /// # Errors
     /// When Postgres refuses it.
     pub(crate) fn sql(&self, script: &str) -> Result<String> {
-        let mut psql = Command::new(self.stack.postgres().bin().join("psql"));
-        let done = psql.args([&self.stack.ready().postgres, "-qAtv", "ON_ERROR_STOP=1", "-c", script]).output()?;
-        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+        Ok(self.stack.sql(script)?)
     }
 
     /// A fresh copy of the event; its id.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use stack::{Pace, Ready, Signal, Stack, binaries};
+use stack::{Pace, Ready, Signal, Stack, binaries, kills};
 
-use crate::kills;
+use crate::turns;
 use crate::up::{self, UpArguments};
 
 /// About half a minute of waiting for a crowd of some hundreds in line.
@@ -20,6 +20,8 @@ const PACE: Pace = Pace { rate_per_min: 1200.0, burst: 20, max_inside: 400 };
 const BOOKINGS: usize = 2;
 /// How long the crowd may take to finish what it is doing.
 const CROWD_DRAINS: Duration = Duration::from_secs(40);
+/// Payments that nobody finishes in this time are a defect: the deadline of a pending one, and a minute.
+const SETTLES_WITHIN: Duration = Duration::from_secs(150);
 /// What the audit answers when the books are wrong.
 const UNCLEAN: u8 = 98;
 /// How a crowd that did its part ends: by itself, with a threshold missed on a slow machine, or stopped by us.
@@ -38,7 +40,8 @@ pub(crate) struct DemoArguments {
     /// The crowd's scenario; config/demo/crowd.toml when not given.
     #[arg(long, value_name = "FILE")]
     crowd: Option<PathBuf>,
-    /// Kills the booking nodes in turn (kill -9), each so many seconds after the last, and starts them again.
+    /// Kills the booking nodes in turn (kill -9), each so many seconds after the last and when somebody pays, and starts
+    /// them again.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..))]
     kill_bookings: Option<u64>,
 }
@@ -78,7 +81,10 @@ async fn show(
     eprintln!("\nStopping the crowd …");
     let crowd = end_crowd(crowd).await?;
     if arguments.kill_bookings.is_some() {
-        kills::settled(stack, bookings).await?;
+        for i in 0..bookings {
+            stack.booking(i).node().spawn()?;
+        }
+        kills::settled(stack, SETTLES_WITHIN).await?;
     }
     let audit = audit(stack.ready(), &loadtest, &history)?;
     println!("{}", sold(stack)?);
@@ -142,7 +148,7 @@ async fn after(seconds: Option<u64>) {
 
 async fn kill(arguments: &DemoArguments, stack: &Stack, bookings: usize) -> anyhow::Result<()> {
     match arguments.kill_bookings {
-        Some(seconds) => kills::in_turn(stack, bookings, Duration::from_secs(seconds)).await,
+        Some(seconds) => turns::take(stack, bookings, Duration::from_secs(seconds)).await,
         None => std::future::pending().await,
     }
 }
@@ -186,15 +192,7 @@ fn sold(stack: &Stack) -> anyhow::Result<String> {
             coalesce((select string_agg(to_char(sum / 100.0, 'FM999,999,990.00') || ' ' || currency, ' and ')
                 from (select currency, sum(total) from booking where state = 'confirmed' group by 1) money),
                 'no money'))";
-    let output = Command::new(stack.postgres().bin().join("psql"))
-        .args(["--no-psqlrc", "-tA", "-c", SQL, &stack.ready().postgres])
-        .stdin(Stdio::null())
-        .output()
-        .context("starting psql")?;
-    if !output.status.success() {
-        bail!("asking what was sold: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    stack.sql(SQL).context("asking what was sold")
 }
 
 fn banner(ready: &Ready, seconds: Option<u64>) -> String {

@@ -70,6 +70,14 @@ pub enum StackError {
         /// What came back.
         answer: String,
     },
+    /// Payments that nobody finished in time.
+    #[error("{open} payments are still open after {waited:?}")]
+    StillOpen {
+        /// How many.
+        open: u64,
+        /// How long they were waited for.
+        waited: Duration,
+    },
     /// Somebody asked to stop before all was ready.
     #[error("stopped before everything was ready")]
     Interrupted,

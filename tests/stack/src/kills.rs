@@ -1,71 +1,98 @@
-//! `stack demo --kill-bookings S`: the booking nodes die in turn while the crowd buys, each by `kill -9`, and come back.
+//! Booking nodes that die while somebody pays.
 //!
-//! Owns when and which; that a killed process is gone is seen to by [`stack::Node::kill9`]. What the deaths left open is
-//! finished by the nodes themselves: [`settled`] waits for it, and does nothing about it.
+//! Owns the moment of a death, which is one at which a payment is open, and the wait until none is any more. Which node
+//! dies and when it comes back is the caller's; that a killed process is gone is seen to by [`Node::kill9`](crate::Node).
+//! What a death leaves open is finished by the nodes themselves: nothing is done about it here.
+//!
+//! A look at the database blocks the thread for some milliseconds; between two looks it is free.
 
-use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use stack::Stack;
-use tokio::process::Command;
+use crate::error::{Result, StackError};
+use crate::running::Stack;
 
-/// How long a killed node stays away: longer than a client tries again, shorter than a hold.
-const AWAY: Duration = Duration::from_secs(3);
-/// Payments that nobody finishes in this time are a defect: the deadline of a pending one, and a minute.
-const SETTLES_WITHIN: Duration = Duration::from_secs(150);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Payments with something left to do: to be decided, or with money to give back.
 const OPEN: &str = "select count(*) from payment where state in ('created', 'authorized') or refunded < refund_due";
+/// Some payments are open for no longer.
+const LOOK_FOR_OPEN_EVERY: Duration = Duration::from_millis(20);
+const LOOK_FOR_SETTLED_EVERY: Duration = Duration::from_millis(200);
 
-/// Kills and starts again, one node after the other, each so long after the last. Ends only when a node cannot be
-/// killed or started.
+/// How many payments are open.
 ///
 /// # Errors
-/// That.
-pub(crate) async fn in_turn(stack: &Stack, bookings: usize, every: Duration) -> anyhow::Result<()> {
-    for turn in 0.. {
-        tokio::time::sleep(every).await;
-        let node = stack.booking(turn % bookings).node();
-        // Kill and wait block for some milliseconds at most.
-        node.kill9()?;
-        eprintln!("stack: killed {} (kill -9) with {} payments open", node.name(), open(stack).await?);
-        tokio::time::sleep(AWAY).await;
-        let pid = node.spawn()?;
-        eprintln!("stack: started {} again as {pid}", node.name());
-    }
-    Ok(())
+/// When the database does not say.
+pub fn open(stack: &Stack) -> Result<u64> {
+    let answer = stack.sql(OPEN)?;
+    answer.parse().map_err(|_| StackError::Answer { doing: "asking how many payments are open".to_owned(), answer })
 }
 
-/// Sees to it that all booking nodes run, and waits until no payment is open any more.
+/// Waits until a payment is open, then kills a booking node (`kill -9`). When none is within `patience`, the node is killed
+/// all the same. Answers how many were open just before; 0 tells that patience ran out and the death interrupted nothing.
 ///
 /// # Errors
-/// When one stays open.
-pub(crate) async fn settled(stack: &Stack, bookings: usize) -> anyhow::Result<()> {
-    for i in 0..bookings {
-        stack.booking(i).node().spawn()?;
+/// When the database does not answer, or the node does not run or will not go.
+pub async fn kill_at_payment(stack: &Stack, booking: usize, patience: Duration) -> Result<u64> {
+    let begun = Instant::now();
+    let mut before = open(stack)?;
+    while before == 0 && begun.elapsed() < patience {
+        tokio::time::sleep(LOOK_FOR_OPEN_EVERY).await;
+        before = open(stack)?;
     }
-    let until = tokio::time::Instant::now() + SETTLES_WITHIN;
+    stack.booking(booking).node().kill9()?;
+    Ok(before)
+}
+
+/// Waits until no payment is open.
+///
+/// # Errors
+/// [`StackError::StillOpen`] when one is after `patience`.
+pub async fn settled(stack: &Stack, patience: Duration) -> Result<()> {
+    let begun = Instant::now();
     loop {
-        let open = open(stack).await?;
+        let open = open(stack)?;
         if open == 0 {
             return Ok(());
         }
-        if tokio::time::Instant::now() > until {
-            bail!("{open} payments are still open after {SETTLES_WITHIN:?}");
+        if begun.elapsed() > patience {
+            return Err(StackError::StillOpen { open, waited: patience });
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(LOOK_FOR_SETTLED_EVERY).await;
     }
 }
 
-async fn open(stack: &Stack) -> anyhow::Result<u64> {
-    let output = Command::new(stack.postgres().bin().join("psql"))
-        .args(["--no-psqlrc", "-tA", "-c", OPEN, &stack.ready().postgres])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .context("starting psql")?;
-    if !output.status.success() {
-        bail!("asking which payments are open: {}", String::from_utf8_lossy(&output.stderr).trim());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Fixture, StackOptions};
+
+    /// A payment that no node looks at.
+    const PAY: &str = "set session_replication_role = replica;
+        insert into payment (event_id, booking_id, attempt, provider, reference, state, amount, currency, deadline)
+        values ('e', gen_random_uuid(), 1, 'sandbox', 'r', 'created', 100, 'EUR', 'infinity')";
+
+    #[tokio::test]
+    async fn a_death_waits_for_a_payment_and_settled_for_its_end() {
+        let stack = Stack::up(&StackOptions { fixture: Fixture::Empty, ..StackOptions::default() }).unwrap();
+        let node = stack.booking(0).node();
+        settled(&stack, Duration::ZERO).await.unwrap();
+        assert_eq!(kill_at_payment(&stack, 0, Duration::from_millis(100)).await.unwrap(), 0, "nobody paid");
+        assert_eq!(node.pid(), None);
+
+        node.spawn().unwrap();
+        let mut death = Box::pin(kill_at_payment(&stack, 0, Duration::from_secs(30)));
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut death).await;
+        assert!(early.is_err() && node.pid().is_some(), "it waits: {early:?}");
+        stack.sql(PAY).unwrap();
+        assert_eq!(death.await.unwrap(), 1);
+        assert_eq!(node.pid(), None);
+
+        let refused = settled(&stack, Duration::from_millis(100)).await.unwrap_err();
+        assert!(matches!(refused, StackError::StillOpen { open: 1, .. }), "{refused}");
+        stack.sql("update payment set state = 'authorized'").unwrap();
+        assert_eq!(open(&stack).unwrap(), 1, "money is still to be taken");
+        stack.sql("update payment set state = 'captured', refund_due = 1").unwrap();
+        assert_eq!(open(&stack).unwrap(), 1, "money is to be given back");
+        stack.sql("update payment set refunded = 1").unwrap();
+        settled(&stack, Duration::ZERO).await.unwrap();
     }
-    String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of payments")
 }

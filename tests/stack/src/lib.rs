@@ -23,6 +23,7 @@ pub mod guard;
 mod http;
 pub mod identity;
 pub mod interrupt;
+pub mod kills;
 mod node;
 mod options;
 mod owner;

@@ -1,7 +1,7 @@
 //! The `stack` command: `up`, `psp`, `demo`; see `stack help`.
 
 mod demo;
-mod kills;
+mod turns;
 mod up;
 
 use std::path::PathBuf;

@@ -153,6 +153,19 @@ impl Postgres {
         Ok(self.url_of(name))
     }
 
+    /// Runs SQL in the database `usher`. Answers what came out: a line for each row, its columns parted by `|`.
+    ///
+    /// # Errors
+    /// When Postgres refuses it or is not there, in its own words.
+    pub fn sql(&self, query: &str) -> Result<String> {
+        let mut command = Command::new(self.programs.bin.join("psql"));
+        for name in CLIENT_SETTINGS {
+            command.env_remove(name);
+        }
+        command.args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", query, &self.url()]);
+        Ok(run(command, &format!("the query `{}`", query.trim()), "")?.trim().to_owned())
+    }
+
     /// Stops it in good order, so that its data directory may be copied, and gives that directory.
     pub(crate) fn stop_cleanly(&self) -> Result<&Path> {
         self.node.signal(Signal::INT)?;
@@ -274,4 +287,20 @@ fn as_owner(program: &Path, workdir: &Workdir) -> Command {
         command.uid(owner.uid).gid(owner.gid);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sql_answers_with_rows_alone_and_a_refusal_in_postgres_words() {
+        let postgres = Postgres::start(&PostgresOptions::default()).unwrap();
+        assert_eq!(postgres.sql("create table t as select 7 as a, 'b' as b").unwrap(), "");
+        assert_eq!(postgres.sql("select * from t union all select 8, null order by a").unwrap(), "7|b\n8|");
+        let refused = postgres.sql("select 1; select c from t").unwrap_err();
+        let StackError::Command { doing, output, .. } = refused else { panic!("{refused}") };
+        assert_eq!(doing, "the query `select 1; select c from t`");
+        assert!(output.contains("column \"c\" does not exist"), "{output}");
+    }
 }

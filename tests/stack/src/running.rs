@@ -118,6 +118,14 @@ impl Stack {
         &self.postgres
     }
 
+    /// Asks the database, or changes it; as [`Postgres::sql`].
+    ///
+    /// # Errors
+    /// When Postgres refuses it or is not there.
+    pub fn sql(&self, query: &str) -> Result<String> {
+        self.postgres.sql(query)
+    }
+
     /// Starts a further program that goes when the stack does, however the stack ends.
     ///
     /// # Errors

@@ -82,7 +82,15 @@ fn a_cluster_moves_a_slot_with_what_is_in_it() {
     let other = servers.primary("c").unwrap();
     assert_ne!(dead.url(), other.url());
     dead.node().kill9().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    // What counts is how it is once the others know.
+    other
+        .node()
+        .wait_until(Duration::from_secs(15), || {
+            let facts = other.command(&["CLUSTER", "INFO"]).map_err(|error| error.to_string())?;
+            let failed = facts.iter().find_map(|fact| fact.strip_prefix("cluster_slots_fail:"));
+            if failed.is_some_and(|slots| slots != "0") { Ok(()) } else { Err(format!("it says {facts:?}")) }
+        })
+        .unwrap();
     assert!(servers.primary("b").is_err());
     assert_eq!(other.command(&["GET", "c"]).unwrap(), ["c"]);
     servers.up().unwrap();

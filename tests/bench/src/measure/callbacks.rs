@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use stack::psp::{SIGNATURE, signature};
 use tokio::task::JoinSet;
 
 use crate::Effort;
@@ -106,10 +105,8 @@ fn callback(payment: &str, number: u64, secret: &str) -> Result<(String, String)
          \"payment\":\"{id}\",\"reference\":\"{reference}\",\"amount\":4350,\"currency\":\"EUR\",\"status\":\"captured\",\
          \"captured\":4350,\"refunded\":0,\"decline_reason\":null}}}}}}"
     );
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
-    mac.update(format!("{now_s}.{body}").as_bytes());
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((body, format!("sandbox-signature: t={now_s},v1={hex}\r\n")))
+    let signed = signature(secret.as_bytes(), body.as_bytes(), i64::try_from(now_s)?);
+    Ok((body, format!("{SIGNATURE}: {signed}\r\n")))
 }
 
 /// Waits until the node has asked about everything that it was told.

@@ -1,4 +1,9 @@
-//! What a sale costs a gateway in memory: nothing per visitor. One process, before and after a million have joined.
+//! What a million visitors in a sale cost a gateway in memory, which ought to be nothing per visitor: the resident memory
+//! of one process that knows two sales, before and after they are in one of them.
+//!
+//! Before, five thousand wait in the first sale and nobody in the other, so that what the process takes once, for the
+//! first line that it reads, does not count. All join past the gateway: measured is what it keeps of a line, not what
+//! requests cost it.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +24,7 @@ const WHILE: Duration = Duration::from_secs(3);
 /// And at most after this long.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Waiting in the other sale: enough that its rank table is as large as any.
+/// Waiting in the first sale: enough that its rank table is as large as any.
 const OTHERS: usize = 5_000;
 
 pub(super) fn measure(_: Effort) -> Result<Vec<Row>> {
@@ -27,16 +32,18 @@ pub(super) fn measure(_: Effort) -> Result<Vec<Row>> {
     let settings = json!({"rate_per_min": 6_000, "max_inside": 1_000, "state": "paused"});
     house.create_sale("first", &settings)?;
     house.create_sale("full", &settings)?;
-    // What the process takes once, for the first line that it reads, is no sale's.
     fill(&house, &settings, "first", OTHERS)?;
     let before = settled(house.gateway_pid())?;
     fill(&house, &settings, "full", MILLION)?;
     let after = settled(house.gateway_pid())?;
-    eprintln!("#   {:.2} MiB with one empty sale of two, {:.2} MiB with a million in it", before / MIB, after / MIB);
+    let (before_mib, after_mib) = (before / MIB, after / MIB);
+    eprintln!(
+        "#   {before_mib:.2} MiB with one line of {OTHERS} and an empty sale, {after_mib:.2} MiB with a million in the latter"
+    );
     Ok(vec![Row::alone("gateway_memory_per_sale_1m", "MiB", (after - before) / MIB, Bar::AtMost(1.0))])
 }
 
-/// Visitors join past the gateway, so that it holds what the sale costs and nothing of how they came.
+/// Visitors join past the gateway, which then learns of them.
 fn fill(house: &House, settings: &Value, sale: &str, visitors: usize) -> Result<()> {
     house.runtime().block_on(async {
         let crowd = Crowd::at(house.redis_url(), sale).await?;
@@ -46,7 +53,7 @@ fn fill(house: &House, settings: &Value, sale: &str, visitors: usize) -> Result<
     house.wait_until(sale, "the gateway knows of all", |numbers| numbers["waiting"].as_u64() == Some(visitors as u64))
 }
 
-/// The process's memory once it has come to rest.
+/// The process's memory once it has come to rest; as it is, and said so, when it does not.
 fn settled(pid: u32) -> Result<f64> {
     let until = Instant::now() + PATIENCE;
     let read = || resident_bytes(pid).context("the memory of a process can only be read on Linux");
@@ -54,7 +61,12 @@ fn settled(pid: u32) -> Result<f64> {
     loop {
         std::thread::sleep(WHILE);
         let now = read()?;
-        if now.abs_diff(before) <= SETTLED_BYTES || Instant::now() > until {
+        let moved = now.abs_diff(before);
+        if moved <= SETTLED_BYTES {
+            return Ok(now as f64);
+        }
+        if Instant::now() > until {
+            eprintln!("#   not at rest after {PATIENCE:?}: it moved by {} KiB in the last {WHILE:?}", moved / 1024);
             return Ok(now as f64);
         }
         before = now;

@@ -23,6 +23,7 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use self::event::{SIGNATURE, signature};
 use self::faults::Faults;
 use self::routes::Provider;
 use self::webhooks::Teller;

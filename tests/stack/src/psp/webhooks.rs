@@ -94,7 +94,8 @@ impl Teller {
 
     /// One copy; whether it was taken.
     async fn send(&self, body: &[u8], url: &str) -> bool {
-        let signature = event::signature(self.secret.as_deref().unwrap_or_default(), body, Timestamp::now());
+        let now_s = Timestamp::now().as_second();
+        let signature = event::signature(self.secret.as_deref().unwrap_or_default(), body, now_s);
         let request = self.client.post(url).header(CONTENT_TYPE, "application/json").header(SIGNATURE, signature);
         match request.body(body.to_vec()).send().await {
             Ok(answer) => answer.status().is_success(),

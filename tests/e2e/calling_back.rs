@@ -8,7 +8,7 @@ use stack::redis::Redis;
 use crate::world::wait_for;
 
 /// How long calling rests after a loss: one poll interval of those near the front.
-const CALM: Duration = Duration::from_secs(5);
+pub const CALM: Duration = Duration::from_secs(5);
 /// How long it may take beyond that: until silence counts, where those in front are gone; until the gateways have noticed;
 /// a tick.
 const AFTER_IT: Duration = Duration::from_secs(3);

@@ -97,3 +97,30 @@ async fn an_old_dump_brings_nobody_out_of_order() {
 
     crowd.finish().await.are_in_order(1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_dump_takes_back_no_word_of_the_organiser() {
+    let options = StackOptions { gateways: 2, fixture: Fixture::Empty, redis_aof: Aof::Off, ..StackOptions::default() };
+    let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&options)).await.unwrap());
+    world.create_sale("restored", json!({"rate_per_min": 600, "state": "open"})).await;
+    let redis = &world.stack.redis().servers()[0];
+    let said = || redis.command(&["HMGET", "{restored}:state", "state", "version"]).ok();
+    redis.command(&["SAVE"]).unwrap();
+    assert_eq!(said().unwrap(), ["open", "1"]);
+    world.control(0, reqwest::Method::POST, "/control/sales/restored/pause").send().await.unwrap();
+    for gateway in 0..2 {
+        let url = format!("{}/_usher/sales/restored", world.ready().gateway[gateway]);
+        wait_for("every gateway knows", || async {
+            let status: serde_json::Value = world.client.get(&url).send().await.unwrap().json().await.unwrap();
+            status["sale_state"] == "paused"
+        })
+        .await;
+    }
+    let before = told(&world).unwrap();
+    let unsaved = redis.command(&["INFO", "persistence"]).unwrap();
+    assert!(!unsaved.contains(&"rdb_changes_since_last_save:0".to_owned()), "the pause is in the dump");
+    world.stack.redis().node().kill9().unwrap();
+    let (_, answers) = back(&world, &before).await;
+    wait_for("the sale is paused again", || async { said().is_some_and(|said| said == ["paused", "2"]) }).await;
+    assert!(answers.elapsed() < calling_back::CALM, "visitors may have been called meanwhile");
+}

@@ -6,7 +6,7 @@
 -- announcement.
 create function sell_batch(
     p_event text, p_check_s double precision,
-    -- Request by request; `p_firsts` to `p_lasts` is its part of the tickets.
+    -- Request by request; tickets name their request.
     p_bookings uuid[], p_holds uuid[], p_attempts integer[], p_amounts bigint[], p_currencies text[],
     p_provider_payments text[],
     -- Ticket by ticket: whose, for which seat or area.

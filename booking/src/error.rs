@@ -5,8 +5,14 @@
 //! failures: their cause is logged where they are handled and never shown.
 
 use booking_domain::{HoldState, IdError, InvalidTransition, MoneyError};
+use jiff::Timestamp;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The cause of an error that leaves open what was done, as it is told to others who waited.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unanswered(String);
 
 /// One malformed member of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +21,15 @@ pub struct Fault {
     pub pointer: String,
     /// What is wrong, for a person.
     pub detail: String,
+}
+
+/// What a refusal was decided by, so that anybody can see from the event's history whether it was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The event's version: its places as the history up to there has them.
+    pub version: i64,
+    /// By the database's clock: of the holds at that version, those that end by then had lapsed.
+    pub at: Timestamp,
 }
 
 /// A reason to deny a request.
@@ -52,6 +67,8 @@ pub enum Refusal {
     SeatsTaken {
         /// Which.
         taken: Vec<String>,
+        /// When; not known of an organiser's change.
+        moment: Option<Moment>,
     },
     /// An area or best-available cannot satisfy the request; nothing was held.
     #[error("there are not enough places")]
@@ -62,6 +79,8 @@ pub enum Refusal {
         wanted: u32,
         /// How many an area still has.
         available: Option<u32>,
+        /// When.
+        moment: Moment,
     },
     /// A request with the same idempotency key still runs.
     #[error("a request with this idempotency key is still running")]
@@ -119,6 +138,8 @@ pub enum Refusal {
     LeavesSingle {
         /// Which.
         orphans: Vec<String>,
+        /// When.
+        moment: Moment,
     },
     /// Too many requests of one visitor wait already; nothing was held.
     #[error("{limit} requests of this visitor wait already")]
@@ -200,21 +221,23 @@ impl Error {
             Some(sqlx::Error::Database(answer)) => answer.code().is_some_and(|code| code.starts_with("57P")),
             Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
             Some(_) => true,
-            None => source.is::<tokio::time::error::Elapsed>(),
+            None => source.is::<tokio::time::error::Elapsed>() || source.is::<Unanswered>(),
         }
     }
 
-    /// The same for another caller who waited for the same.
+    /// The same for another caller who waited for the same, also in what it leaves open.
     #[must_use]
     pub fn again(&self) -> Self {
+        let told = |source: &Source| -> Source {
+            let told = source.to_string();
+            if self.leaves_open() { Unanswered(told).into() } else { told.into() }
+        };
         match self {
             Self::Refused(refusal) => Self::Refused(refusal.clone()),
             Self::Unavailable { what, source, retry } => {
-                Self::Unavailable { what, source: source.to_string().into(), retry: *retry }
+                Self::Unavailable { what, source: told(source), retry: *retry }
             }
-            Self::Internal { what, source } => {
-                Self::Internal { what: what.clone(), source: source.as_ref().map(|source| source.to_string().into()) }
-            }
+            Self::Internal { what, source } => Self::Internal { what: what.clone(), source: source.as_ref().map(told) },
         }
     }
 

@@ -24,6 +24,9 @@ const KEEP_ANSWERS_DAYS: u32 = 30;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 const FORGET_BATCH: i64 = 5000;
 
+/// How long one round of a job may take; only a database that went mute takes so long.
+const ROUND: Duration = Duration::from_secs(300);
+
 /// How often it is looked whether tables have grown manifold.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How often cancelled events are looked for.
@@ -59,11 +62,19 @@ async fn every<F>(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(interval) => {}
         }
-        if let Err(error) = job(services.clone()).await {
+        if let Err(error) = round(job(services.clone())).await {
             tracing::warn!(job = name, error = %chain(&error), "the job failed; it will be tried again");
             metrics::counter!("usher_booking_job_failures_total", "job" => name).increment(1);
         }
     }
+}
+
+/// A round of a job, given up when it takes too long: what it left is found by the next.
+async fn round<T>(job: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |late: tokio::time::error::Elapsed| {
+        Err(Error::Unavailable { what: "the database", source: late.into(), retry: false })
+    };
+    tokio::time::timeout(ROUND, job).await.unwrap_or_else(late)
 }
 
 /// Works off callbacks as soon as they come, and looks for those that another node left.
@@ -74,7 +85,7 @@ async fn callbacks_and_then(interval: Duration, services: Services, stop: Cancel
             () = services.callbacks.came.notified() => {}
             () = tokio::time::sleep(interval) => {}
         }
-        if let Err(error) = receive_callback::work_off(&services).await {
+        if let Err(error) = round(receive_callback::work_off(&services)).await {
             tracing::warn!(error = %chain(&error), "callbacks are worked off later");
             metrics::counter!("usher_booking_job_failures_total", "job" => "callbacks").increment(1);
         }
@@ -88,7 +99,7 @@ async fn announcements(interval: Duration, services: Services, stop: Cancellatio
             () = stop.cancelled() => true,
             () = tokio::time::sleep(interval) => false,
         };
-        if let Err(error) = deliver_announcements(&services).await {
+        if let Err(error) = round(deliver_announcements(&services)).await {
             tracing::warn!(error = %chain(&error), "announcements are delivered later");
             metrics::counter!("usher_booking_job_failures_total", "job" => "announcements").increment(1);
         }

@@ -106,7 +106,8 @@ impl Services {
         let key = config::read_secret(&config.buyer_key_file)?;
         let organiser = config::read_secret(&config.organiser_token_file)?;
         let pause = Duration::from_millis(config.checkout.breaker_pause_ms);
-        let breaker = Arc::new(Breaker::new(config.checkout.breaker_failures, pause));
+        let call = config.payments.provider_timeout();
+        let breaker = Arc::new(Breaker::new(config.checkout.breaker_failures, pause, call));
         let feeds = Arc::new(Feeds::new(config.live.max_viewers));
         let tills = Tills::new(&storage::open_for_tills(&config.database)?, &config, provider.name());
         let inner = Inner {

@@ -10,8 +10,8 @@ use booking_domain::{Currency, Money};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::money::{SHORT, booked, faulty, settled, taken};
-use crate::support::{OPEN, Options, TestApp, path_of, payment, until};
+use crate::money::{SHORT, booked, faulty, looked, settled, sold_and_not_captured, taken};
+use crate::support::{OPEN, Options, TestApp, path_of, payment, until, value, waiting};
 
 /// The first attempt reaches the provider only now.
 pub(crate) async fn arrive_late(app: &TestApp, booking: &Value, captured: bool) {
@@ -93,13 +93,14 @@ async fn the_refund_of_an_earlier_attempt_is_not_that_of_the_booking() {
     faults.lose_authorisations.store(false, Ordering::SeqCst);
     buyer.pay(&booking, "tok_ok").await.expect(200);
     arrive_late(&app, &booking, true).await;
-    faults.lose_questions.store(true, Ordering::SeqCst);
+    let second = format!("{}/2", booking["booking"].as_str().unwrap());
+    *faults.lose_questions_of.lock().unwrap() = Some(second.clone());
     buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    faults.lose_questions.store(false, Ordering::SeqCst);
+    until("its refund came to nothing", || async { (faults.unanswered(&second) > 0).then_some(()) }).await;
     look_now(&app, 1).await;
     reaches(&app, 1, "refunded").await;
     assert_eq!(buyer.get(&path_of(&booking)).await.expect(200)["state"], "cancelled", "its own money is not back");
+    *faults.lose_questions_of.lock().unwrap() = None;
     look_now(&app, 2).await;
     settled(&buyer, &booking, "refunded", "refunded").await;
     assert_eq!(taken(&app).await, 0);
@@ -109,21 +110,13 @@ async fn the_refund_of_an_earlier_attempt_is_not_that_of_the_booking() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_is_followed_up_until_its_money_is_there() {
     let (app, faults) = faulty().await;
-    let (booking, buyer) = booked(&app, "stalls-C-1").await;
-    faults.lose_captures.store(true, Ordering::SeqCst);
-    assert_eq!(buyer.pay(&booking, "tok_ok").await.expect(200)["payment"]["state"], "authorized");
+    let (booking, buyer) = sold_and_not_captured(&app, &faults).await;
     faults.lose_captures.store(false, Ordering::SeqCst);
     faults.forget_references.store(true, Ordering::SeqCst);
     faults.forget_payments.store(true, Ordering::SeqCst);
     look_now(&app, 1).await;
-    until("somebody has looked", || async {
-        let looked = "select 1 from payment where checks > 0 and check_at > clock_timestamp()";
-        sqlx::query_scalar::<_, i32>(looked).fetch_optional(app.db()).await.unwrap()
-    })
-    .await;
-    // By the lease it would be looked at in any case; what counts is what stands there after the look.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let open: bool = sqlx::query_scalar("select check_at is not null from payment").fetch_one(app.db()).await.unwrap();
+    looked(&app).await;
+    let open: bool = value(app.db(), "select check_at is not null from payment").await;
     assert!(open, "an empty answer does not end the follow-up");
     // The provider's own id finds it.
     faults.forget_payments.store(false, Ordering::SeqCst);
@@ -219,13 +212,18 @@ async fn a_hold_that_lapses_while_it_is_being_paid_still_counts() {
     let set = vec!["holds.ttl_s=1", "holds.max_seats_per_visitor=1", "payments.answer_within_ms=10000"];
     let app = TestApp::with(Options { set, ..Options::default() }).await;
     let (booking, buyer) = booked(&app, "stalls-C-1").await;
+    let beside = app.beside().await;
     let busy = locking(&app, "select 1 from seat where seat = 'stalls-C-1' for update").await;
     let another = async {
         // The confirmation has found its hold alive; now the time runs out.
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        waiting(&beside, 1).await;
+        until("the hold has lapsed", || async {
+            value::<bool>(&beside, "select expires_at <= clock_timestamp() from hold").await.then_some(())
+        })
+        .await;
         let hold = buyer.hold(OPEN, json!({ "seats": ["stalls-C-2"] }));
         let release = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            waiting(&beside, 2).await;
             release(busy).await;
         };
         tokio::join!(hold, release).0
@@ -233,6 +231,7 @@ async fn a_hold_that_lapses_while_it_is_being_paid_still_counts() {
     let (paid, held) = tokio::join!(buyer.pay(&booking, "tok_ok"), another);
     paid.expect(200);
     held.problem(422, "limit-exceeded");
+    beside.close().await;
     app.check().await;
 }
 

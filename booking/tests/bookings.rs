@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CLUB, GUARDED, OPEN, Options, TestApp, path_of, payment, until};
+use crate::support::{CLUB, GUARDED, OPEN, Options, TestApp, path_of, payment, until, value};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_book_decline_pay_cancel() {
@@ -80,7 +80,10 @@ async fn what_has_expired_is_not_booked_or_paid() {
     let app = TestApp::with(Options { set: vec!["holds.ttl_s=1"], jobs: true, ..Options::default() }).await;
     let (hold, buyer) = app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
     let booking = buyer.book(&hold).await.expect(201);
-    tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+    until("the hold has lapsed", || async {
+        value::<bool>(app.db(), "select expires_at <= clock_timestamp() from hold").await.then_some(())
+    })
+    .await;
     buyer.book(&hold).await.problem(410, "hold-expired");
     buyer.pay(&booking, "tok_ok").await.problem(410, "hold-expired");
     assert_eq!(buyer.get(&path_of(&booking)).await.expect(200)["state"], "expired");

@@ -22,7 +22,12 @@ async fn listen(app: &TestApp) {
 }
 
 fn signed(body: &str, at_s: i64) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(b"whsec_test").unwrap();
+    signed_with("whsec_test", body, at_s)
+}
+
+/// The signature of a body by a provider that knows this secret.
+pub(crate) fn signed_with(secret: &str, body: &str, at_s: i64) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{at_s}.{body}").as_bytes());
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("t={at_s},v1={hex}")

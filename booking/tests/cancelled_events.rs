@@ -2,6 +2,7 @@
 //! two who cancel the same bookings at the same time, and one who is stopped between two batches.
 
 use booking::app::cancel_event::{cancel_batch, cancel_event, go_on};
+use booking::error::Error;
 use booking::storage::bell::{Ear, Heard, Ring};
 use booking::storage::cancellations::take_due;
 use booking_domain::EventId;
@@ -9,7 +10,7 @@ use serde_json::json;
 use sqlx::{Connection, Executor};
 
 use crate::operators::admin;
-use crate::support::{CLUB, OPEN, Options, TestApp, until};
+use crate::support::{CLUB, OPEN, Options, TestApp, value, waiting};
 
 fn club() -> EventId {
     CLUB.parse().unwrap()
@@ -29,16 +30,6 @@ async fn book_many(app: &TestApp, bookings: i32) {
     sqlx::query(sql).bind(CLUB).bind(bookings).execute(app.db()).await.unwrap();
 }
 
-async fn waiting(app: &TestApp, wanted: i64) {
-    until(&format!("{wanted} wait for a lock"), || async {
-        let query = "select count(*) from pg_stat_activity where datname = current_database()
-                     and wait_event_type = 'Lock'";
-        let now: i64 = sqlx::query_scalar(query).fetch_one(app.db()).await.unwrap();
-        (now >= wanted).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_cancel_the_same_bookings_count_each_once() {
     let app = TestApp::with(Options::default()).await;
@@ -52,7 +43,7 @@ async fn two_who_cancel_the_same_bookings_count_each_once() {
         let services = app.services.clone();
         tokio::spawn(async move { cancel_batch(&services, &club()).await.unwrap() })
     });
-    waiting(&app, 2).await;
+    waiting(app.db(), 2).await;
     tx.rollback().await.unwrap();
     for worker in workers {
         assert!(worker.await.unwrap().finished);
@@ -80,7 +71,7 @@ async fn whoever_is_at_it_keeps_it_between_batches() {
     .unwrap();
     let services = app.services.clone();
     let worker = tokio::spawn(async move { go_on(&services).await });
-    waiting(&app, 1).await;
+    waiting(app.db(), 1).await;
     let query = "select cancelled, due_at > clock_timestamp() + interval '15 seconds' from event_cancellation";
     let kept: (i64, bool) = sqlx::query_as(query).fetch_one(app.db()).await.unwrap();
     assert_eq!(kept, (129, true));
@@ -92,6 +83,53 @@ async fn whoever_is_at_it_keeps_it_between_batches() {
         .await
         .unwrap();
     assert_eq!(done, (130, true));
+    drop(conn);
+    beside.close().await;
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_booking_that_is_locked_holds_up_no_other() {
+    let app = TestApp::with(Options::default()).await;
+    book_many(&app, 6).await;
+    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let beside = app.beside().await;
+    let mut conn = beside.acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    tx.execute("select 1 from booking where booking_id = (select min(booking_id::text)::uuid from booking) for update")
+        .await
+        .unwrap();
+    let progress = cancel_batch(&app.services, &club()).await.unwrap();
+    assert_eq!((progress.cancelled, progress.open, progress.finished), (5, 1, false));
+    tx.rollback().await.unwrap();
+    let progress = cancel_batch(&app.services, &club()).await.unwrap();
+    assert_eq!((progress.cancelled, progress.open, progress.finished), (6, 0, true));
+    drop(conn);
+    beside.close().await;
+    app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_can_be_had_it_is_left_for_later() {
+    let app = TestApp::with(Options::default()).await;
+    book_many(&app, 6).await;
+    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let beside = app.beside().await;
+    let mut conn = beside.acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    // All but the first and the last.
+    tx.execute(
+        "select 1 from booking where booking_id::text not in
+             ((select min(booking_id::text) from booking), (select max(booking_id::text) from booking)) for update",
+    )
+    .await
+    .unwrap();
+    let left = cancel_batch(&app.services, &club()).await.unwrap_err();
+    assert!(matches!(left, Error::Unavailable { .. }), "{left:?}");
+    let cancelled: i64 = value(app.db(), "select cancelled from event_cancellation").await;
+    assert_eq!(cancelled, 1, "it was given up after three in a row");
+    tx.rollback().await.unwrap();
+    assert!(cancel_batch(&app.services, &club()).await.unwrap().finished);
     drop(conn);
     beside.close().await;
     app.check().await;

@@ -1,11 +1,9 @@
 //! Goal: one key, one effect, one answer. Method: many repetitions at once of each kind of request.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Answer, CLUB, Fan, GUARDED, OPEN, Options, TestApp, path_of, payment};
+use crate::support::{Answer, CLUB, Fan, GUARDED, OPEN, Options, TestApp, path_of, payment, until};
 
 /// Nobody is told 202 only because the machine has much to do.
 async fn patient() -> TestApp {
@@ -14,15 +12,16 @@ async fn patient() -> TestApp {
 
 /// Repeats a request until nobody says that it still runs.
 async fn insist(fan: &Fan<'_>, key: &str, path: &str, body: &serde_json::Value) -> Answer {
-    loop {
+    until("it runs no more", || async {
         let answer = fan.post_once(key, path, body).await;
         if answer.status != 409 || !answer.text.contains("in-flight") {
-            return answer;
+            return Some(answer);
         }
         answer.problem(409, "in-flight");
         assert_eq!(answer.header("retry-after"), Some("1"));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        None
+    })
+    .await
 }
 
 /// Sends the same request a hundred times at once; all get one answer, and all but one a replayed one.
@@ -156,7 +155,7 @@ async fn a_hundred_confirmations_by_one_key_are_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_is_no_answer_to_keep() {
-    let set = vec!["database.max_connections=2", "database.acquire_timeout_ms=200"];
+    let set = vec!["database.max_connections=2", "database.acquire_timeout_ms=2000"];
     let app = TestApp::with(Options { set, ..Options::default() }).await;
     let fan = app.stranger();
     // Holds and bookings are made over connections of their own; what is cancelled uses those that can be taken away.
@@ -164,7 +163,8 @@ async fn a_failure_is_no_answer_to_keep() {
     let booking = fan.book(&hold).await.expect(201);
     let (path, body) = (format!("{}/cancel", path_of(&booking)), json!({}));
     let taken = [app.take_connection().await, app.take_connection().await];
-    fan.post_once("key", &path, &body).await.problem(503, "unavailable");
+    let told = fan.post_once("key", &path, &body).await.problem(503, "unavailable");
+    assert!(told["detail"].as_str().unwrap().ends_with("nothing was done"), "{told}");
     drop(taken);
     let answer = fan.post_once("key", &path, &body).await;
     answer.expect(200);

@@ -70,6 +70,11 @@ async fn within_5_s<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(5), what).await.expect("within 5 s")
 }
 
+/// In the middle, changes of another node are seen within this. The bell takes 250 ms at most: 50 until it may ring again,
+/// 200 while changes are gathered. The rest is for what lies around it on a busy machine: the answer to who made the change,
+/// the bell's way through Postgres, one read, one frame. The poll, which must not be taken for the bell, comes once a second.
+const HEARD: Duration = Duration::from_millis(400);
+
 /// Follows until a version is seen; what was told on the way.
 async fn see(viewer: &mut Viewer, version: i64) -> Vec<Told> {
     let mut all = Vec::new();
@@ -157,7 +162,7 @@ async fn changes_of_another_node_and_of_the_sweeper_come_by_the_bell() {
         delays.push(lapsed.elapsed());
     }
     delays.sort();
-    assert!(delays[5] < Duration::from_millis(400), "{delays:?}");
+    assert!(delays[5] < HEARD, "{delays:?}");
     app.check().await;
 }
 
@@ -193,7 +198,7 @@ async fn the_bell_comes_back_after_its_connections_were_lost() {
         delays.push(held.elapsed());
     }
     delays.sort();
-    assert!(delays[3] < Duration::from_millis(400), "{delays:?}");
+    assert!(delays[3] < HEARD, "{delays:?}");
     app.check().await;
 }
 

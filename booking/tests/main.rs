@@ -25,6 +25,7 @@ mod live_maps;
 mod lost_answers;
 mod lost_commits;
 mod money;
+mod mute_wire;
 mod operators;
 mod outage;
 mod outbox;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until};
+use crate::support::{Fan, Faults, OPEN, Options, TestApp, path_of, payment, until, value};
 
 /// Deadlines short enough to wait for.
 pub(crate) const SHORT: [&str; 3] =
@@ -21,6 +21,21 @@ pub(crate) async fn faulty() -> (TestApp, Arc<Faults>) {
 pub(crate) async fn booked<'a>(app: &'a TestApp, seat: &str) -> (Value, Fan<'a>) {
     let (hold, buyer) = app.stranger().hold_seats(OPEN, &[seat]).await;
     (buyer.book(&hold).await.expect(201), buyer)
+}
+
+/// A sale whose capture never reached the provider; nor does another, until the fault is taken back.
+pub(crate) async fn sold_and_not_captured<'a>(app: &'a TestApp, faults: &Faults) -> (Value, Fan<'a>) {
+    let (booking, buyer) = booked(app, "stalls-C-1").await;
+    faults.lose_captures.store(true, Ordering::SeqCst);
+    assert_eq!(buyer.pay(&booking, "tok_ok").await.expect(200)["payment"]["state"], "authorized");
+    (booking, buyer)
+}
+
+/// Waits until a look at the only payment has ended that began after this: the next one has begun then.
+pub(crate) async fn looked(app: &TestApp) {
+    let checks = || value::<i32>(app.db(), "select checks from payment");
+    let before = checks().await;
+    until("two looks have begun", || async { (checks().await >= before + 2).then_some(()) }).await;
 }
 
 pub(crate) async fn settled(buyer: &Fan<'_>, booking: &Value, state: &str, payment: &str) {
@@ -92,8 +107,12 @@ async fn seats_stay_pending_while_nobody_can_be_asked() {
     faults.lose_authorise_answers.store(true, Ordering::SeqCst);
     faults.lose_questions.store(true, Ordering::SeqCst);
     buyer.pay(&booking, "tok_ok").await.expect(202);
-    // Far past the deadline: the seats are nobody's to take.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // Past the deadline, and somebody has looked since: the seats are nobody's to take.
+    until("the deadline is past", || async {
+        value::<bool>(app.db(), "select deadline < clock_timestamp() from payment").await.then_some(())
+    })
+    .await;
+    looked(&app).await;
     app.stranger().hold(OPEN, json!({ "seats": ["stalls-C-1"] })).await.problem(409, "seats-taken");
     assert_eq!(buyer.get(&path_of(&booking)).await.expect(200)["state"], "payment_pending");
     faults.lose_questions.store(false, Ordering::SeqCst);
@@ -135,6 +154,36 @@ async fn a_refused_capture_undoes_the_sale() {
     app.stranger().hold_seats(OPEN, &["stalls-C-1"]).await;
     assert_eq!(taken(&app).await, 0);
     app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_may_still_turn_is_not_kept_as_the_answer() {
+    for (refused, state, payment_state) in [(true, "failed", "voided"), (false, "confirmed", "captured")] {
+        let faults = Arc::new(Faults::default());
+        // Its deadline is far.
+        let set = vec!["payments.provider_timeout_ms=500", "payments.pending_s=60"];
+        let options = Options { set, faults: Some(Arc::clone(&faults)), jobs: true, ..Options::default() };
+        let app = TestApp::with(options).await;
+        let (booking, buyer) = booked(&app, "stalls-C-1").await;
+        faults.lose_captures.store(true, Ordering::SeqCst);
+        let path = format!("{}/confirm", path_of(&booking));
+        let told = buyer.post_once("key", &path, &payment("tok_ok")).await.expect(200);
+        assert_eq!((&told["state"], &told["payment"]["state"]), (&json!("confirmed"), &json!("authorized")));
+        buyer.post_once("key", &path, &payment("tok_ok")).await.problem(409, "in-flight");
+        faults.refuse_captures.store(refused, Ordering::SeqCst);
+        faults.lose_captures.store(false, Ordering::SeqCst);
+        sqlx::query("update payment set check_at = clock_timestamp()").execute(app.db()).await.unwrap();
+        settled(&buyer, &booking, state, payment_state).await;
+        let again = buyer.post_once("key", &path, &payment("tok_ok")).await;
+        if refused {
+            again.problem(402, "payment-declined");
+        } else {
+            assert_eq!(again.expect(200)["tickets"], told["tickets"]);
+        }
+        assert_eq!(buyer.post_once("key", &path, &payment("tok_ok")).await.text, again.text);
+        assert_eq!(taken(&app).await, if refused { 0 } else { 4350 });
+        app.check().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

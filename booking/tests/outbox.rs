@@ -1,15 +1,17 @@
 //! Goal: announcements arrive at least once, in the order of each booking, and one that cannot be delivered holds up
-//! its own booking alone. Method: a consumer that fails and panics on command.
+//! its own booking alone. Method: a consumer that fails and panics on command; a real node that is told to stop.
 
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use booking::app::deliver_announcements::{Consumer, ConsumerError, deliver_announcements};
 use booking::storage::outbox::{self, Announcement};
 use serde_json::json;
+use sqlx::Connection;
 
 use crate::money::{booked, settled};
-use crate::support::{Options, TestApp, path_of, until};
+use crate::support::{Options, TestApp, path_of, until, value};
 
 /// Keeps what it gets; refuses or panics on the topics of one booking.
 #[derive(Debug, Default)]
@@ -172,4 +174,109 @@ async fn thousands_behind_one_that_is_set_aside_cost_nothing() {
     let got: Vec<i64> = consumer.got.lock().unwrap().iter().skip(1).map(|one| one.0).collect();
     assert_eq!(got, (first..=first + 20).collect::<Vec<_>>());
     app.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_put_off_while_the_one_before_it_is_delivered_is_woken() {
+    let app = TestApp::with(Options::default()).await;
+    let beside = app.beside().await;
+    let insert = "insert into outbox (event_id, booking_id, topic, payload)
+                  values ('open-theatre', '00000000-0000-0000-0000-000000000001', 'a', '{}')";
+    sqlx::query(insert).execute(app.db()).await.unwrap();
+    let first = outbox::take_due(app.db(), 16, 15).await.unwrap().remove(0).seq;
+    sqlx::query(insert).execute(app.db()).await.unwrap();
+    // Another node puts the second off, and its transaction is still to end while the first is marked.
+    let mut conn = beside.acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    let taken = sqlx::query("select * from take_announcements(16, 15)").fetch_all(&mut *tx).await.unwrap();
+    assert!(taken.is_empty(), "the first is not delivered yet");
+    let pool = app.db().clone();
+    let delivered = tokio::spawn(async move { outbox::delivered(&pool, &[first]).await });
+    until("it is marked, or waits for the other", || async {
+        let waits =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        (delivered.is_finished() || value::<i64>(&beside, waits).await > 0).then_some(())
+    })
+    .await;
+    tx.commit().await.unwrap();
+    delivered.await.unwrap().unwrap();
+    let next = outbox::take_due(app.db(), 16, 15).await.unwrap();
+    assert_eq!(next.iter().map(|one| one.seq).collect::<Vec<_>>(), [first + 1]);
+    drop(conn);
+    beside.close().await;
+    app.check().await;
+}
+
+/// What a consumer of announcements got: the keys, and what they announced.
+type Posted = Arc<Mutex<Vec<(String, String)>>>;
+
+async fn serve_consumer() -> (String, Posted) {
+    let posted = Posted::default();
+    let kept = Arc::clone(&posted);
+    let take = move |headers: axum::http::HeaderMap, axum::Json(body): axum::Json<serde_json::Value>| async move {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        assert_eq!(key, format!("announcement {}", body["seq"]));
+        kept.lock().unwrap().push((key, body["topic"].as_str().unwrap().to_owned()));
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let routes = axum::Router::new().route("/hook", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (url, posted)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_in_order_posts_what_is_due_before_it_goes() {
+    let app = TestApp::with(Options::default()).await;
+    let (hook, posted) = serve_consumer().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_usher-booking"));
+    command.args(["serve", "--config"]).arg(app.config_file());
+    // Nothing is delivered by itself as long as this test runs.
+    command.args(["--set", &format!("listen={free}"), "--set", &format!("checkout.outbox_url={hook}")]);
+    command.args(["--set", "jobs.reconcile_every_ms=3600000"]);
+    let node = Killed(Mutex::new(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()));
+    let url = format!("http://{free}");
+    until("the node listens", || async { app.client.get(format!("{url}/livez")).send().await.ok() }).await;
+
+    let (first, buyer) = booked(&app, "stalls-C-1").await;
+    buyer.at(&url).pay(&first, "tok_ok").await.expect(200);
+    assert_eq!(outbox::counts(app.db()).await.unwrap(), (1, 0));
+    // Another is being paid when the signal comes.
+    let (second, buyer) = booked(&app, "stalls-C-2").await;
+    let slow = json!({ "kind": "latency", "on": ["authorize"], "latency_ms": 1200 });
+    let slowed = app.client.post(format!("{}/v1/faults", app.psp)).json(&slow).send().await.unwrap();
+    assert!(slowed.status().is_success());
+    let buyer = buyer.at(&url);
+    let signal = async {
+        until("its payment has begun", || async {
+            (value::<i64>(app.db(), "select count(*) from payment where state = 'created'").await == 1).then_some(())
+        })
+        .await;
+        assert!(posted.lock().unwrap().is_empty());
+        let pid = node.0.lock().unwrap().id().to_string();
+        let told = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(told.success());
+        until("what was due before is posted", || async { (!posted.lock().unwrap().is_empty()).then_some(()) }).await;
+        assert_eq!(value::<i64>(app.db(), "select count(*) from outbox").await, 1, "the other is still to come");
+    };
+    let (paid, ()) = tokio::join!(buyer.pay(&second, "tok_ok"), signal);
+    paid.expect(200);
+    let ended = until("the node has ended", || async { node.0.lock().unwrap().try_wait().unwrap() });
+    assert!(ended.await.success());
+    let topics: Vec<String> = posted.lock().unwrap().iter().map(|one| one.1.clone()).collect();
+    assert_eq!(topics, ["booking.confirmed", "booking.confirmed"]);
+    assert_eq!(outbox::counts(app.db()).await.unwrap(), (0, 0));
+    app.check().await;
+}
+
+/// A process that does not outlive its test.
+struct Killed(Mutex<Child>);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let mut child = self.0.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
 }

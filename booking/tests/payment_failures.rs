@@ -6,15 +6,26 @@ use std::sync::atomic::Ordering;
 use booking::storage::alarms::{self, Alarmed};
 
 use crate::attempts::look_now;
-use crate::money::{booked, faulty, settled, taken};
+use crate::money::{booked, faulty, settled, sold_and_not_captured, taken};
 use crate::operators::admin;
-use crate::support::{TestApp, path_of, until};
+use crate::support::{TestApp, path_of, until, value};
 
 /// Has the payment looked at again and again until it is on the list.
 async fn alarmed(app: &TestApp) -> Alarmed {
     until("somebody is called", || async {
         look_now(app, 1).await;
         alarms::list(app.db(), 10).await.unwrap().pop()
+    })
+    .await
+}
+
+/// In how many seconds the only payment is looked at next, as a look that failed has said.
+async fn next_look_in_s(app: &TestApp) -> f64 {
+    until("a look has failed", || async {
+        // Longer than the lease of a look, by the settings of these tests.
+        let query = "select extract(epoch from check_at - clock_timestamp())::double precision from payment
+                     where failures >= 5 and check_at > clock_timestamp() + interval '7 seconds'";
+        sqlx::query_scalar(query).fetch_optional(app.db()).await.unwrap()
     })
     .await
 }
@@ -41,13 +52,9 @@ async fn a_sale_that_fails_for_ever_is_shown_and_tried_on() {
     assert_eq!((shown.state.as_str(), shown.amount), ("created", 4350));
     let (said, ok) = admin(&app, &["payments", "list"]).await;
     assert!(ok && said.contains("only 1 of 2 seats") && said.contains("1 payments to look at"), "{said}");
-    // It is looked at again, later and later.
-    until("the next look is far", || async {
-        let query = "select check_at > clock_timestamp() + interval '20 seconds' from payment where failures >= 5";
-        let is_far: Option<bool> = sqlx::query_scalar(query).fetch_optional(app.db()).await.unwrap();
-        is_far.filter(|is_far| *is_far)
-    })
-    .await;
+    // It is looked at again, and never so late that its seats would be pending beyond the cap.
+    let in_s = next_look_in_s(&app).await;
+    assert!(in_s <= 10.0, "{in_s} s");
     // Taken off the list it comes back, since it still fails.
     assert!(alarms::seen(app.db(), &shown.reference).await.unwrap());
     assert!(alarms::list(app.db(), 10).await.unwrap().is_empty());
@@ -64,11 +71,12 @@ async fn a_sale_that_fails_for_ever_is_shown_and_tried_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_capture_that_is_lost_again_and_again_is_shown() {
     let (app, faults) = faulty().await;
-    let (booking, buyer) = booked(&app, "stalls-C-1").await;
-    faults.lose_captures.store(true, Ordering::SeqCst);
-    buyer.pay(&booking, "tok_ok").await.expect(200);
+    let (booking, buyer) = sold_and_not_captured(&app, &faults).await;
     let shown = alarmed(&app).await;
     assert!(shown.why.contains("Capture") && shown.why.contains("the answer was lost"), "{shown:?}");
+    // It is looked at again, later and later.
+    let in_s = next_look_in_s(&app).await;
+    assert!(in_s > 20.0, "{in_s} s");
     faults.lose_captures.store(false, Ordering::SeqCst);
     look_now(&app, 1).await;
     settled(&buyer, &booking, "confirmed", "captured").await;
@@ -80,18 +88,14 @@ async fn a_capture_that_is_lost_again_and_again_is_shown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_provider_does_not_answer_nobody_is_called() {
     let (app, faults) = faulty().await;
-    let (booking, buyer) = booked(&app, "stalls-C-1").await;
-    faults.lose_captures.store(true, Ordering::SeqCst);
-    buyer.pay(&booking, "tok_ok").await.expect(200);
+    let (booking, buyer) = sold_and_not_captured(&app, &faults).await;
     faults.lose_questions.store(true, Ordering::SeqCst);
     until("many have looked", || async {
         look_now(&app, 1).await;
-        let checks: i32 = sqlx::query_scalar("select checks from payment").fetch_one(app.db()).await.unwrap();
-        (checks >= 10).then_some(())
+        (value::<i32>(app.db(), "select checks from payment").await >= 10).then_some(())
     })
     .await;
-    let failures: i32 = sqlx::query_scalar("select failures from payment").fetch_one(app.db()).await.unwrap();
-    assert!(failures <= 1, "one look may have asked before");
+    assert!(value::<i32>(app.db(), "select failures from payment").await <= 1, "one look may have asked before");
     assert!(alarms::list(app.db(), 10).await.unwrap().is_empty());
     assert_eq!(buyer.get(&path_of(&booking)).await.expect(200)["state"], "confirmed");
     app.check().await;

@@ -7,13 +7,17 @@ use std::process::Command;
 
 use crate::support::{OPEN, Options, TestApp, psql};
 
-/// A hall of 60,000 seats with something in every table, then one batch for seats with everything that can be in it
-/// (a limit, a key, a lapsed hold), and one for places.
-const SCRIPT: &str = r"
+/// A hall of 60,000 seats, before each script.
+const HALL: &str = r"
 select current_setting('server_version_num')::integer / 10000;
 insert into seat (event_id, seat_no, seat, section, row, number, category)
   select event_id, n, 'X-' || n, section, row, n::text, category
   from (select * from seat where event_id = :'event' limit 1) s, generate_series(1000, 60999) n;
+";
+
+/// Something in every table, then one batch for seats with everything that can be in it (a limit, a key, a lapsed
+/// hold), and one for places.
+const SCRIPT: &str = r"
 insert into hold (event_id, hold_id, owner, state, expires_at)
   select :'event', gen_random_uuid(), 'buyer:' || n, 'active', clock_timestamp() + interval '1 h'
   from generate_series(1, 20000) n;
@@ -64,10 +68,6 @@ fn plans(said: &str) -> String {
 
 /// As many bookings and payments as holds, then two holds, one of seats and one of places, on the whole way to the ticket.
 const CHECKOUT: &str = r"
-select current_setting('server_version_num')::integer / 10000;
-insert into seat (event_id, seat_no, seat, section, row, number, category)
-  select event_id, n, 'X-' || n, section, row, n::text, category
-  from (select * from seat where event_id = :'event' limit 1) s, generate_series(1000, 60999) n;
 insert into hold (event_id, hold_id, owner, state, expires_at)
   select :'event', gen_random_uuid(), 'buyer:' || n, 'consumed', clock_timestamp() from generate_series(1, 20000) n;
 insert into hold_seat (event_id, hold_id, seat_no, fee, tax, price)
@@ -118,12 +118,12 @@ select count(*) from finish_batch(:'event',
   array['\x00'::bytea || repeat('x', 31)::bytea, null], '{200,null}', '{[],null}', array['b'::bytea, null]);
 ";
 
-/// Runs a script in psql; what it answered, and what it said beside.
+/// Runs a script in psql, in the large hall; what it answered, the server's version first, and what it said beside.
 async fn run(app: &TestApp, script: &'static str) -> (Vec<String>, String) {
     let url = app.database().to_owned();
     let done = tokio::task::spawn_blocking(move || {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), script).unwrap();
+        std::fs::write(file.path(), [HALL, script].concat()).unwrap();
         let mut command = Command::new(psql());
         command.args([&url, "-qAt", "-v", "ON_ERROR_STOP=1", "-v", &format!("event={OPEN}"), "-f"]).arg(file.path());
         command.output().unwrap()

@@ -77,6 +77,60 @@ async fn too_late_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_event_that_does_not_take_place_all_comes_back_whoever_cancels_first() {
+    let too_late = json!([{ "until_s": 100 * 365 * 86_400_i64, "percent": 100 }]);
+    for tiers in [tier(0), tier(50), too_late] {
+        // No jobs: nobody is faster than the buyer.
+        let app = TestApp::with(Options::default()).await;
+        policy(&app, tiers).await;
+        let (booking, buyer) = paid(&app, "stalls-C-1").await;
+        let (held, its_buyer) = booked(&app, "stalls-C-2").await;
+        let event = OPEN.parse().unwrap();
+        assert!(cancel_event(&app.services, &event, "the singer is ill").await.unwrap());
+        for (booking, buyer) in [(&booking, &buyer), (&held, &its_buyer)] {
+            for _ in 0..2 {
+                buyer.post(&format!("{}/cancel", path_of(booking)), json!({})).await.expect(200);
+            }
+        }
+        settled(&buyer, &booking, "refunded", "refunded").await;
+        assert_eq!(taken(&app).await, 0);
+        let progress = cancel_batch(&app.services, &event).await.unwrap();
+        assert_eq!((progress.cancelled, progress.open, progress.finished), (2, 0, true), "each is counted once");
+        app.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_booking_whose_money_went_back_before_ends_when_it_is_cancelled() {
+    for (percent, by_organiser, payment) in [(100, false, "refunded"), (50, false, "captured"), (0, true, "refunded")] {
+        let app = TestApp::start().await;
+        policy(&app, tier(percent)).await;
+        let (booking, buyer) = paid(&app, "stalls-C-1").await;
+        let back = if payment == "refunded" { 4350 } else { 2175 };
+        for (amount, name) in [(1000, "one"), (back - 1000, "two")] {
+            refund_booking(&app.services, request(&booking, amount, name)).await.unwrap();
+        }
+        until("it went back", || async {
+            let now = buyer.get(&path_of(&booking)).await.expect(200);
+            (now["payment"]["refunded"]["amount"] == back).then_some(())
+        })
+        .await;
+        settled(&buyer, &booking, "confirmed", payment).await;
+        if by_organiser {
+            assert!(cancel_event(&app.services, &OPEN.parse().unwrap(), "the singer is ill").await.unwrap());
+        } else {
+            buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
+        }
+        settled(&buyer, &booking, "refunded", payment).await;
+        let topics: Vec<String> =
+            sqlx::query_scalar("select topic from outbox order by seq").fetch_all(app.db()).await.unwrap();
+        assert_eq!(topics, ["booking.confirmed", "booking.cancelled", "booking.refunded"]);
+        assert_eq!(taken(&app).await, 4350 - back);
+        app.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_refund_before_the_capture_is_noted_is_paid_after_it() {
     let (app, faults) = faulty().await;
     policy(&app, tier(40)).await;

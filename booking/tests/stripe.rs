@@ -1,18 +1,24 @@
 //! Goal: the Stripe adapter does what the trait promises. Method: a server that somebody else wrote (localstripe), over
 //! HTTP, alone and behind a booking node; and what it cannot do, against a server that keeps what it is sent.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use booking::app::receive_callback::work_off;
 use booking::payments::{Authorise, PaymentProvider, ProviderError, ProviderPayment, ProviderStatus, Stripe};
 use booking::payments::{WebhookError, signature::SignatureError};
+use booking::storage::alarms;
 use booking_domain::{Currency, Money};
 use serde_json::{Value, json};
 
+use crate::callbacks::signed_with;
+use crate::money::{booked, settled};
 use crate::support::localstripe::{ASKING_CARD, DECLINED_CARD, GOOD_CARD, LocalStripe, SECRET_KEY, WEBHOOK_SECRET};
-use crate::support::{GUARDED, Options, TestApp, path_of, until};
+use crate::support::{GUARDED, Options, TestApp, path_of, until, value};
 
 fn stripe(url: &str, key: &str) -> Stripe {
     stripe_within(url, key, 10_000)
@@ -177,19 +183,7 @@ async fn callbacks_are_believed_by_their_signature() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_pays_by_stripe_and_gets_the_money_back() {
     let Some(server) = LocalStripe::of_this_run() else { return };
-    let secrets = tempfile::TempDir::new().unwrap();
-    let secret = |name: &str, text: &str| {
-        let file = secrets.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        file.display().to_string()
-    };
-    let set = [
-        "payments.provider=stripe".to_owned(),
-        format!("payments.stripe.api_url={}", server.url),
-        format!("payments.stripe.secret_key_file={}", secret("key", SECRET_KEY)),
-        format!("payments.stripe.webhook_secret_file={}", secret("webhook", WEBHOOK_SECRET)),
-    ];
-    let set = set.map(|set| &*set.leak()).to_vec();
+    let (set, _secrets) = paid_by(&server.url);
     let app = TestApp::with(Options { set, jobs: true, ..Options::default() }).await;
     let fan = app.fan();
     let (hold, buyer) = fan.hold_seats(GUARDED, &["stalls-A-3", "stalls-A-4"]).await;
@@ -215,6 +209,23 @@ async fn a_fan_pays_by_stripe_and_gets_the_money_back() {
     assert_eq!(intent["latest_charge"]["amount_refunded"].as_i64(), Some(total));
     assert_eq!(app.ledger().await, Vec::<Value>::new(), "the sandbox was asked for nothing");
     app.check().await;
+}
+
+/// The settings of a node that is paid by a Stripe at this URL, and the folder of its secrets.
+fn paid_by(url: &str) -> (Vec<&'static str>, tempfile::TempDir) {
+    let secrets = tempfile::TempDir::new().unwrap();
+    let secret = |name: &str, text: &str| {
+        let file = secrets.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let set = [
+        "payments.provider=stripe".to_owned(),
+        format!("payments.stripe.api_url={url}"),
+        format!("payments.stripe.secret_key_file={}", secret("key", SECRET_KEY)),
+        format!("payments.stripe.webhook_secret_file={}", secret("webhook", WEBHOOK_SECRET)),
+    ];
+    (set.map(|set| &*set.leak()).to_vec(), secrets)
 }
 
 /// What a request said: method and path, the headers that matter, the form.
@@ -373,4 +384,58 @@ async fn a_call_of_several_requests_takes_no_longer_than_one() {
         let found = stripe_within(&url, SECRET_KEY, timeout_ms).find("b/1").await;
         assert_eq!(found.is_ok_and(|found| found.is_some()), is_in_time, "{timeout_ms}");
     }
+}
+
+/// A Stripe with one payment of 43.50, of which so much went back.
+async fn one_payment(refunded: Arc<AtomicI64>) -> String {
+    let known = Arc::new(Mutex::new((String::new(), "requires_capture", HashSet::new())));
+    serve(axum::Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: String| {
+        let (path, mut known) = (uri.path(), known.lock().unwrap());
+        let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned()).unwrap_or_default();
+        if path.ends_with("/payment_intents") && !key.is_empty() {
+            known.0 = key;
+        } else if path.ends_with("/capture") {
+            known.1 = "succeeded";
+        } else if path.ends_with("/refunds") && known.2.insert(key) {
+            refunded.fetch_add(body.rsplit("amount=").next().unwrap().parse().unwrap(), Ordering::SeqCst);
+        }
+        let mut document = intent(known.1);
+        document["amount"] = json!(4350);
+        document["metadata"]["reference"] = json!(known.0);
+        document["latest_charge"] = json!({ "amount": 4350, "captured": true, "amount_captured": 4350,
+                                            "amount_refunded": refunded.load(Ordering::SeqCst) });
+        document["data"] = json!([document.clone()]);
+        async move { document.to_string() }
+    }))
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_comes_back_is_shown_when_stripe_tells_of_it() {
+    let refunded = Arc::new(AtomicI64::new(0));
+    let (set, _secrets) = paid_by(&one_payment(Arc::clone(&refunded)).await);
+    // No jobs: nothing is looked at but by what is asked for here.
+    let app = TestApp::with(Options { set, ..Options::default() }).await;
+    let (booking, buyer) = booked(&app, "stalls-C-1").await;
+    let pay = json!({ "payment": { "method": "stripe", "token": "pm_1" } });
+    buyer.post(&format!("{}/confirm", path_of(&booking)), pay).await.expect(200);
+    buyer.post(&format!("{}/cancel", path_of(&booking)), json!({})).await.expect(200);
+    settled(&buyer, &booking, "refunded", "refunded").await;
+    assert_eq!(refunded.swap(0, Ordering::SeqCst), 4350);
+    // Nobody looks at it any more.
+    assert_eq!(value::<i64>(app.db(), "select count(*) from payment where check_at is not null").await, 0);
+
+    for (n, kind) in ["charge.refund.updated", "refund.failed"].into_iter().enumerate() {
+        let refund = json!({ "id": "re_1", "object": "refund", "status": "failed", "payment_intent": "pi_1" });
+        let event = json!({ "id": format!("evt_{n}"), "type": kind, "data": { "object": refund } }).to_string();
+        let signature = signed_with(WEBHOOK_SECRET, &event, jiff::Timestamp::now().as_second());
+        let hook = format!("{}/v1/payments/stripe/webhook", app.url);
+        let told = app.client.post(hook).header("stripe-signature", signature).body(event).send().await.unwrap();
+        assert_eq!(told.status(), 200);
+        assert_eq!(work_off(&app.services).await.unwrap(), 1);
+        let alarm = alarms::list(app.db(), 10).await.unwrap().pop().expect("somebody is called");
+        assert_eq!(alarm.why, "4350 of the 4350 that were paid back did not stay paid", "{kind}");
+        assert!(alarms::seen(app.db(), &alarm.reference).await.unwrap());
+    }
+    app.check().await;
 }

@@ -11,7 +11,8 @@ use booking::storage::tickets::NewTicket;
 use booking_domain::{BookingId, EventId, Owner, TicketId};
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 
 use crate::money::{SHORT, settled, taken};
 use crate::support::{Faults, OPEN, Options, TestApp, Wire, path_of, payment, until};
@@ -243,12 +244,17 @@ async fn is_there(pool: &PgPool, query: &'static str) {
         .await;
 }
 
-/// Swallows the answer to a call of a function of the till, which has done its work, and cuts the wire then.
-async fn lose(wire: &Wire, direct: &PgPool, function: &str, held: &'static str, done: &'static str) {
+/// A connection whose open transaction keeps a function of the till waiting that is called after this.
+async fn busy(direct: &PgPool, held: &'static str) -> PoolConnection<Postgres> {
     let mut busy = direct.acquire().await.unwrap();
     for statement in ["begin", held] {
         sqlx::query(statement).execute(&mut *busy).await.unwrap();
     }
+    busy
+}
+
+/// Swallows the answer to a call of a function of the till, which has done its work, and cuts the wire then.
+async fn lose(wire: &Wire, direct: &PgPool, mut busy: PoolConnection<Postgres>, function: &str, done: &'static str) {
     let called = format!(
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
          and query like '%{function}(%'"
@@ -276,9 +282,10 @@ async fn a_booking_whose_answer_was_lost_is_made_once() {
     let held = "lock table event_cancellation in access exclusive mode";
     let waits =
         "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'";
-    let lost = lose(&wire, &direct, "book_batch", held, waits);
+    let lost = lose(&wire, &direct, busy(&direct, held).await, "book_batch", waits);
     let (answer, ()) = tokio::join!(buyer.post_once("book", &path, &body), lost);
-    answer.problem(503, "unavailable");
+    let told = answer.problem(503, "unavailable")["detail"].to_string();
+    assert!(told.contains("whether it was done is not known; repeat it with the same key"), "{told}");
     let booked = until("its key is free", || async {
         let answer = buyer.post_once("book", &path, &body).await;
         (answer.status == 201).then_some(answer)
@@ -296,7 +303,7 @@ async fn a_beginning_whose_answer_was_lost_is_given_up_and_may_be_tried_again() 
     let booking = buyer.book(&hold).await.expect(201);
     let (path, card) = (format!("{}/confirm", path_of(&booking)), payment("tok_ok"));
     let made = "select count(*) from payment where state = 'created'";
-    let lost = lose(&wire, &direct, "begin_batch", VERSION, made);
+    let lost = lose(&wire, &direct, busy(&direct, VERSION).await, "begin_batch", made);
     let (answer, ()) = tokio::join!(buyer.post_once("pay", &path, &card), lost);
     answer.problem(503, "unavailable");
     settled(&buyer, &booking, "held", "failed").await;
@@ -320,7 +327,7 @@ async fn a_sale_whose_answer_was_lost_is_taken_and_told() {
     let lost = async {
         is_there(&direct, "select count(*) from payment where state = 'created'").await;
         let made = "select count(*) from payment where state = 'authorized'";
-        lose(&wire, &direct, "sell_batch", VERSION, made).await;
+        lose(&wire, &direct, busy(&direct, VERSION).await, "sell_batch", made).await;
     };
     let (answer, ()) = tokio::join!(buyer.post_once("pay", &path, &card), lost);
     let paid = answer.expect(200);

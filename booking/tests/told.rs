@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::postgres::PgListener;
 
 use crate::money::booked;
-use crate::support::{CLUB, GUARDED, OPEN, Options, TestApp, until};
+use crate::support::{CLUB, GUARDED, OPEN, Options, TestApp, waiting};
 
 /// Somebody who hears the bell.
 struct Ear {
@@ -89,15 +89,9 @@ async fn of_holds_whose_holder_did_not_wait() {
     sqlx::query(locked).bind(OPEN).execute(&mut *tx).await.unwrap();
     let taker = app.stranger();
     let gone = async { taker.hold(OPEN, json!({ "seats": ["stalls-C-1"] })).await };
-    let waits = until("the batch waits for the seat", || async {
-        let query =
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-        let waiting: i64 = sqlx::query_scalar(query).fetch_one(app.db()).await.unwrap();
-        (waiting > 0).then_some(())
-    });
     tokio::select! {
         answer = gone => panic!("the seat was locked: {}", answer.text),
-        () = waits => {}
+        () = waiting(app.db(), 1) => {}
     }
     tx.rollback().await.unwrap();
     ear.hear(OPEN).await;

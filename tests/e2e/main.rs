@@ -29,6 +29,8 @@ mod redis_away;
 mod redis_loss;
 mod redis_restored;
 mod redis_slow;
+#[path = "../../booking/tests/support/oracle.rs"]
+mod refusals;
 mod sale_life;
 mod slow_clients;
 mod spellings;

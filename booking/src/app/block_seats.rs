@@ -76,7 +76,7 @@ async fn block(conn: &mut PgConnection, request: &BlockRequest) -> Result<Blocke
         let taken = others.iter().filter(|seat| seat.state != SeatState::Free && !seat.lapsed);
         let taken: Vec<String> = taken.filter_map(|seat| Some(facts.seat(seat.seat_no)?.guid.clone())).collect();
         if !taken.is_empty() {
-            return Err(Refusal::SeatsTaken { taken }.into());
+            return Err(Refusal::SeatsTaken { taken, moment: None }.into());
         }
         expire(conn, facts, &others).await?;
     }

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 
 use super::once::{Done, Once, once};
-use super::payment_steps::unsell;
+use super::payment_steps::{money_is_back, unsell};
 use super::release_hold::free_places;
 use super::settle_payment;
 use super::views::{self, BookingView};
@@ -110,6 +110,8 @@ async fn cancel(conn: &mut PgConnection, facts: &EventFacts, id: BookingId, by: 
     let hold = holds::lock(conn, event, hold_id).await?.ok_or_else(lost)?;
     bookings::lock(conn, event, id).await?;
     let row = bookings::find(conn, event, id).await?.ok_or_else(lost)?;
+    // Whoever is faster, buyer or organiser: of an event that does not take place all comes back.
+    let by = if cancellations::is_cancelled(conn, event).await? { By::Organiser } else { by };
     let before = row.current_state();
     let after = before.cancel().map_err(|step| Refusal::Conflict { detail: step.to_string(), state: before.name() })?;
     match before {
@@ -126,10 +128,10 @@ async fn cancel(conn: &mut PgConnection, facts: &EventFacts, id: BookingId, by: 
                 By::Organiser => RefundTier { until_s: 0, percent: 100 },
             };
             bookings::set_state(conn, event, id, after, None).await?;
-            unpay(conn, &row, percent).await?;
-            unsell(conn, &row, &hold).await?;
             let payload = json!({ "event": event, "booking": id });
             outbox::announce(conn, event, id, "booking.cancelled", payload).await?;
+            unpay(conn, &row, percent).await?;
+            unsell(conn, &row, &hold).await?;
         }
         // Cancelled already.
         _ => return views::read_booking(conn, facts, id).await?.ok_or_else(lost),
@@ -156,6 +158,9 @@ async fn unpay(conn: &mut PgConnection, row: &BookingRow, tier: RefundTier) -> R
         let request = format!("cancel {}", row.id);
         let new = NewRefund { amount, reason: "cancelled", request: &request };
         refunds::decide(conn, &payment, new).await?;
+    } else if payment.refund_due > 0 && payment.refunded == payment.refund_due {
+        // All that goes back went back before.
+        money_is_back(conn, &payment.key).await?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use crate::storage::cancellations::{self, Lease, Progress};
 const BATCH: i64 = 100;
 /// After how long another node goes on with what this one left.
 const LEASE_S: u32 = 30;
+/// So many bookings in a row that cannot be had: so are all others.
+const MOST_UNAVAILABLE: usize = 3;
 /// Batches in one go of the job.
 const ROUNDS: usize = 50;
 
@@ -37,7 +39,7 @@ pub async fn cancel_batch(services: &Services, event: &EventId) -> Result<Progre
 }
 
 /// Cancels the batch of an event's bookings that comes after one of them, and moves on; after the last one it begins
-/// anew, and leaves it to others for a while. A booking that fails holds up no other.
+/// anew, and leaves it to others for a while. A booking that fails, or that somebody has locked, holds up no other.
 ///
 /// # Errors
 /// When the database cannot be had.
@@ -49,12 +51,14 @@ pub async fn cancel_next(
     let facts = services.events.get(&services.db, event).await?;
     let batch = cancellations::open_bookings(&services.db, event, *after, BATCH).await?;
     *after = batch.last().copied().filter(|_| i64::try_from(batch.len()) == Ok(BATCH));
+    let mut unavailable = 0;
     for booking in batch {
-        match cancel_for_organiser(services, &facts, booking).await {
+        let done = cancel_for_organiser(services, &facts, booking).await;
+        unavailable = if matches!(done, Err(Error::Unavailable { .. })) { unavailable + 1 } else { 0 };
+        match done {
             // Paid, or run out, between the look and the lock: the next batch sees what it is now.
             Ok(()) | Err(Error::Refused(Refusal::Conflict { .. } | Refusal::NotFound { .. })) => {}
-            // So would all others fail.
-            Err(error @ Error::Unavailable { .. }) => return Err(error),
+            Err(error) if unavailable == MOST_UNAVAILABLE => return Err(error),
             Err(error) => {
                 tracing::error!(%event, %booking, error = %chain(&error), "a booking is cancelled later");
                 metrics::counter!("usher_booking_cancellations_failed_total").increment(1);

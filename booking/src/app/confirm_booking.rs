@@ -62,11 +62,17 @@ pub async fn confirm_booking(
     request: ConfirmRequest,
     repeat: Option<Once<BookingView>>,
 ) -> Result<Done<BookingView>, Error> {
-    if services.provider_breaker.is_open(Instant::now()) && !costs_nothing(services, &request).await? {
+    let turn = services.provider_breaker.enter(Instant::now());
+    if turn.is_none() && !costs_nothing(services, &request).await? {
         return provider_outage::wait(services, &request, repeat).await;
     }
     let attempt = Arc::new(OnceLock::new());
     let all = begin_and_pay(services.clone(), request.clone(), repeat, Arc::clone(&attempt));
+    let all = async move {
+        let done = all.await;
+        drop(turn);
+        done
+    };
     let task = services.tasks.spawn(all.in_current_span());
     match tokio::time::timeout(services.config.payments.answer_within(), task).await {
         Ok(Ok(done)) => return done,
@@ -125,6 +131,7 @@ async fn begin_and_pay(
     match pay(&services, begun, &request, repeat).await {
         Ok(Settled::Sold(view)) => return Ok(Done::Fresh(*view)),
         Ok(Settled::NotPaid(refusal)) => return Err(refusal.into()),
+        Ok(Settled::NotBegun) => return Err(provider_outage::is_down()),
         Ok(Settled::Open) => {}
         Err(error) => tracing::error!(error = %crate::passes::chain(&error), "a payment was interrupted"),
     }
@@ -173,6 +180,7 @@ async fn told_now(services: &Services, request: &ConfirmRequest, key: &PaymentKe
         Settled::Sold(view) => Ok(Done::Fresh(*view)),
         Settled::NotPaid(refusal) => Err(refusal.into()),
         Settled::Open => Ok(Done::Fresh(view)),
+        Settled::NotBegun => Err(provider_outage::is_down()),
     }
 }
 
@@ -194,13 +202,16 @@ pub(super) async fn answer_of(
             }
             // Under the locks of whoever settles it; an answer that was kept meanwhile is seen.
             let told = payment_outcome::read(conn, &request.event, &key).await?;
-            if let Known::Answered(answer) = idempotency::look_up(conn, &once.claim).await? {
-                return Ok(Done::Replayed(answer));
+            match idempotency::look_up(conn, &once.claim).await? {
+                Known::Answered(answer) => return Ok(Done::Replayed(answer)),
+                // It was taken back meanwhile: the next repetition begins anew.
+                Known::New => return Err(Refusal::InFlight.into()),
+                _ => {}
             }
             let outcome = match &told.settled {
                 Settled::Sold(view) if told.is_final => Ok(&**view),
                 Settled::NotPaid(refusal) => Err(refusal),
-                Settled::Sold(_) | Settled::Open => return Err(Refusal::InFlight.into()),
+                Settled::Sold(_) | Settled::Open | Settled::NotBegun => return Err(Refusal::InFlight.into()),
             };
             once.keep(conn, outcome).await?;
             Ok(Done::Replayed((once.render)(outcome)))

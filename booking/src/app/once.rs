@@ -30,6 +30,11 @@ pub struct Once<T> {
 }
 
 impl<T> Once<T> {
+    /// Forgets that the request began a payment, which was taken back, so that it may begin another.
+    pub(crate) async fn take_back(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        idempotency::take_back(conn, &self.claim).await
+    }
+
     /// Keeps the answer to an outcome.
     pub(crate) async fn keep(&self, conn: &mut PgConnection, outcome: Result<&T, &Refusal>) -> Result<(), Error> {
         let answer = (self.render)(outcome);

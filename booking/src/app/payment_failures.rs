@@ -2,15 +2,17 @@
 //!
 //! A look fails by a defect, by a database that refuses a step, or by a provider that answers questions and not the
 //! call that follows. A provider that answers nothing fails no look: that is an outage, told by the breaker. A payment
-//! that fails is looked at less and less often, and never left.
+//! that fails is looked at less and less often, and never left; one whose seats are pending as often as any such, so that
+//! no failure keeps them beyond the cap.
 
+use super::payment_steps::PENDING_CHECK_S;
 use crate::error::Error;
 use crate::passes::chain;
 use crate::services::Services;
 use crate::storage::alarms::{self, Failing};
 use crate::storage::payments::PaymentKey;
 
-const FAILING: Failing = Failing { alarm_after: 5, most_wait_s: 300 };
+const FAILING: Failing = Failing { alarm_after: 5, pending_wait_s: PENDING_CHECK_S, most_wait_s: 300 };
 
 /// Notes that a look failed, and has the payment looked at again. Once in a row of failures a person is called.
 pub(super) async fn note(services: &Services, key: &PaymentKey, why: &str) {

@@ -25,6 +25,8 @@ pub enum Settled {
     NotPaid(Refusal),
     /// Not known yet; somebody will ask again.
     Open,
+    /// Nobody was asked for the money, and what had begun was taken back: the same request may begin anew.
+    NotBegun,
 }
 
 /// What an attempt came to. Payment and booking were read under their locks, or in one snapshot.
@@ -58,7 +60,8 @@ pub(crate) struct Told {
     pub(crate) is_final: bool,
 }
 
-/// The outcome of an attempt about which everything was done, kept as the answer to the request.
+/// The outcome of an attempt about which everything was done that can be done now, kept as the answer to the request
+/// if it cannot change any more.
 pub(crate) async fn conclude(
     services: &Services,
     key: &PaymentKey,
@@ -69,8 +72,11 @@ pub(crate) async fn conclude(
     in_tx(&services.db, move |conn| {
         let (facts, key, repeat) = (facts.clone(), key.clone(), repeat.clone());
         Box::pin(async move {
-            let settled = read(conn, &facts, &key).await?.settled;
-            keep(conn, repeat, &settled).await?;
+            let Told { settled, is_final } = read(conn, &facts, &key).await?;
+            // A sale that may still turn is told and not kept: who asks again is told what it came to.
+            if is_final || matches!(settled, Settled::NotPaid(_)) {
+                keep(conn, repeat, &settled).await?;
+            }
             Ok(settled)
         })
     })
@@ -88,5 +94,6 @@ pub(crate) async fn keep(
         Settled::Sold(view) => once.keep(conn, Ok(view)).await,
         Settled::NotPaid(refusal) => once.keep(conn, Err(refusal)).await,
         Settled::Open => Ok(()),
+        Settled::NotBegun => once.take_back(conn).await,
     }
 }

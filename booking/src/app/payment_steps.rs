@@ -30,7 +30,7 @@ pub(crate) const CAPTURE_CHECK_S: u32 = 5;
 /// The first wait between two looks at a payment, which doubles, and the longest: while seats are pending, while the
 /// provider does not answer, after a payment it never heard of, and otherwise.
 const FIRST_CHECK_S: u32 = 1;
-const PENDING_CHECK_S: u32 = 10;
+pub(super) const PENDING_CHECK_S: u32 = 10;
 const UNKNOWN_CHECK_S: u32 = 30;
 const LATE_CHECK_S: u32 = 300;
 const MOST_CHECK_S: u32 = 3600;
@@ -107,7 +107,7 @@ async fn step(
         }
         Act::Decline | Act::GiveUp => {
             give_back(conn, services, asked, locked, act).await?;
-            let settled = Settled::NotPaid(asked.refusal.clone());
+            let settled = if asked.not_sent { Settled::NotBegun } else { Settled::NotPaid(asked.refusal.clone()) };
             keep(conn, repeat, &settled).await?;
             Ok(Written::Answered(settled))
         }
@@ -298,15 +298,19 @@ async fn note(conn: &mut PgConnection, asked: &Asked, locked: &Locked, act: Act)
     payments::set_state(conn, key, state, &Step { provider_payment, ..Step::default() }).await?;
     refunds::moot(conn, key).await?;
     if sold && booking.state == BookingState::Cancelled {
-        money_is_back(conn, key, booking).await?;
+        money_is_back(conn, key).await?;
     }
     Ok(())
 }
 
-async fn money_is_back(conn: &mut PgConnection, key: &PaymentKey, booking: &BookingRow) -> Result<(), Error> {
-    bookings::set_state(conn, &key.event, booking.id, booking.state.refund()?, None).await?;
-    let payload = json!({ "event": key.event, "booking": booking.id });
-    outbox::announce(conn, &key.event, booking.id, "booking.refunded", payload).await
+/// Ends a cancelled booking whose money is back. It is locked.
+///
+/// # Errors
+/// When the database cannot be had.
+pub(crate) async fn money_is_back(conn: &mut PgConnection, key: &PaymentKey) -> Result<(), Error> {
+    bookings::set_state(conn, &key.event, key.booking, BookingState::Cancelled.refund()?, None).await?;
+    let payload = json!({ "event": key.event, "booking": key.booking });
+    outbox::announce(conn, &key.event, key.booking, "booking.refunded", payload).await
 }
 
 /// Notes that a refund went back; the last one of a cancelled booking ends it.
@@ -329,7 +333,7 @@ pub(crate) async fn note_refund(services: &Services, key: &PaymentKey, refund: R
             let step = Step { check_in_s: open.then_some(0), ..Step::default() };
             payments::set_state(conn, &key, state, &step).await?;
             if !open && booking.state == BookingState::Cancelled {
-                money_is_back(conn, &key, &booking).await?;
+                money_is_back(conn, &key).await?;
             }
             Ok(())
         })

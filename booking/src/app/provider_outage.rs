@@ -59,10 +59,15 @@ pub(super) async fn wait(
         },
         Found::Waiting => {
             services.feeds.changed(&request.event.event.id);
-            let source = "it has not answered for a while".into();
-            Err(Error::Unavailable { what: "the payment provider", source, retry: false })
+            Err(is_down())
         }
     }
+}
+
+/// Nothing was begun, or it was taken back: the same request may be sent again.
+pub(super) fn is_down() -> Error {
+    let source = "it has not answered for a while".into();
+    Error::Unavailable { what: "the payment provider", source, retry: false }
 }
 
 /// Each prolonging is a change that everybody who looks at the event is told of: who asks again and again gets one only

@@ -46,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) refusal: Refusal,
     /// Whether the provider never got the request for the money, or refused it as such.
     pub(crate) not_taken: bool,
+    /// Whether the request for the money was never sent, since the provider counts as down.
+    pub(crate) not_sent: bool,
     /// Why the provider does not answer this question, although it answers.
     pub(crate) denied: Option<String>,
 }
@@ -59,7 +61,7 @@ impl Asked {
     ) -> Self {
         let asked = |told, known, refusal| {
             let (key, age) = (payment.key.clone(), age(payment, config));
-            Self { key, age, told, known, refusal, not_taken: false, denied: None }
+            Self { key, age, told, known, refusal, not_taken: false, not_sent: false, denied: None }
         };
         let reference = || payment.key.reference();
         match answer {
@@ -104,7 +106,7 @@ impl Asked {
                 tracing::info!(reference = payment.key.reference(), status, detail, "the provider refused the request");
                 given_up(Refusal::invalid("/payment/token", "the payment provider does not take this token"))
             }
-            Err(ProviderError::NotAsked) => given_up(Refusal::PaymentFailed),
+            Err(ProviderError::NotAsked) => Self { not_sent: true, ..given_up(Refusal::PaymentFailed) },
             other => Self::of(payment, config, other.map(Some)),
         }
     }

@@ -150,6 +150,7 @@ fn booking_answer(fresh: StatusCode) -> Answer<BookingView> {
     responses((status = 201, body = BookingDocument), (status = 400, body = ProblemDocument),
         (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
+        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
         (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn create(
     State(services): State<Services>,
@@ -174,10 +175,11 @@ pub(super) async fn create(
     request_body = Confirmation,
     params(("event" = String, Path), ("booking" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = BookingDocument), (status = 202, body = BookingDocument),
-        (status = 400, body = ProblemDocument), (status = 402, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 410, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 402, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
+        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn confirm(
     State(services): State<Services>,
     Ids((event, booking)): Ids<(EventId, BookingId)>,
@@ -211,9 +213,11 @@ pub(super) async fn confirm(
 #[utoipa::path(post, path = "/v1/events/{event}/bookings/{booking}/cancel", tag = "bookings",
     request_body = Option<Nothing>,
     params(("event" = String, Path), ("booking" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = BookingDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, body = BookingDocument), (status = 400, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 413, body = ProblemDocument),
+        (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn cancel(
     State(services): State<Services>,
     Ids((event, booking)): Ids<(EventId, BookingId)>,
@@ -232,7 +236,8 @@ pub(super) async fn cancel(
 /// Reads a booking; its buyer only.
 #[utoipa::path(get, path = "/v1/events/{event}/bookings/{booking}", tag = "bookings",
     params(("event" = String, Path), ("booking" = String, Path)),
-    responses((status = 200, body = BookingDocument), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = BookingDocument), (status = 404, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn read(
     State(services): State<Services>,
     Ids((event, booking)): Ids<(EventId, BookingId)>,
@@ -257,7 +262,8 @@ pub(super) struct ListParams {
 
 /// Lists the caller's bookings, newest first.
 #[utoipa::path(get, path = "/v1/bookings", tag = "bookings", params(ListParams),
-    responses((status = 200, body = Page<BookingDocument>), (status = 400, body = ProblemDocument)))]
+    responses((status = 200, body = Page<BookingDocument>), (status = 400, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn list(
     State(services): State<Services>,
     Params(params): Params<ListParams>,

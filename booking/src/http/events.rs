@@ -264,7 +264,8 @@ fn read_cursor(text: &str) -> Result<(Timestamp, EventId), Refusal> {
 
 /// Lists events by their start.
 #[utoipa::path(get, path = "/v1/events", tag = "catalogue", params(ListParams),
-    responses((status = 200, body = Page<EventSummary>), (status = 400, body = ProblemDocument)))]
+    responses((status = 200, body = Page<EventSummary>), (status = 400, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn list(
     State(services): State<Services>,
     Params(params): Params<ListParams>,
@@ -281,7 +282,8 @@ pub(super) async fn list(
 
 /// Reads an event.
 #[utoipa::path(get, path = "/v1/events/{event}", tag = "catalogue", params(("event" = String, Path)),
-    responses((status = 200, body = EventDocument), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, body = EventDocument), (status = 404, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn read(State(services): State<Services>, Ids(event): Ids<EventId>) -> Result<Response, Error> {
     let facts = services.events.get(&services.db, &event).await?;
     let stock = services.feeds.of(&event).snapshot(&services.db).await?;

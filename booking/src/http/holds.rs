@@ -156,7 +156,7 @@ fn wish_for_best(best: NewHoldBest, event: &EventFacts) -> Result<Wish, Refusal>
     responses((status = 201, body = HoldDocument), (status = 400, body = ProblemDocument),
         (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 413, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
+        (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
         (status = 503, body = ProblemDocument)))]
 pub(super) async fn create(
     State(services): State<Services>,
@@ -201,7 +201,8 @@ fn created(services: &Services) -> Answer<HoldView> {
 #[utoipa::path(get, path = "/v1/events/{event}/holds/{hold}", tag = "holds",
     params(("event" = String, Path), ("hold" = String, Path)),
     responses((status = 200, body = HoldDocument), (status = 404, body = ProblemDocument),
-        (status = 410, body = ProblemDocument, description = "It has expired or was released")))]
+        (status = 410, body = ProblemDocument, description = "It has expired or was released"),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn read(
     State(services): State<Services>,
     Ids((event, hold)): Ids<(EventId, HoldId)>,
@@ -220,7 +221,8 @@ pub(super) async fn read(
 /// Releases a hold; its holder only. Twice is once.
 #[utoipa::path(delete, path = "/v1/events/{event}/holds/{hold}", tag = "holds",
     params(("event" = String, Path), ("hold" = String, Path)),
-    responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+    responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn release(
     State(services): State<Services>,
     Ids((event, hold)): Ids<(EventId, HoldId)>,
@@ -233,8 +235,10 @@ pub(super) async fn release(
 /// Gives a hold its time again; its holder only, once, and within the cap since its making.
 #[utoipa::path(post, path = "/v1/events/{event}/holds/{hold}/extend", tag = "holds",
     params(("event" = String, Path), ("hold" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = HoldDocument), (status = 404, body = ProblemDocument),
-        (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
+    responses((status = 200, body = HoldDocument), (status = 400, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 410, body = ProblemDocument), (status = 413, body = ProblemDocument),
+        (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
         (status = 503, body = ProblemDocument)))]
 pub(super) async fn extend(
     State(services): State<Services>,

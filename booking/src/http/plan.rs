@@ -18,7 +18,7 @@ use crate::services::Services;
 #[utoipa::path(get, path = "/v1/events/{event}/plan", tag = "catalogue",
     params(("event" = String, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, description = "A seating plan", content_type = "application/json"), (status = 304),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn document(
     State(services): State<Services>,
     Ids(event): Ids<EventId>,
@@ -33,7 +33,8 @@ pub(super) async fn document(
     responses((status = 200, description = "`x` and `y` are base64 of 16 bits per seat in `seat_no` order, low byte \
         first; a seat lies at `origin + step × number`. `radius` and `category` are `[value, so many seats]` again \
         and again. `number` and `seat` of a row are `[beginning, first, step, count]` or `[beginning, [rest…]]`.",
-        content_type = "application/json"), (status = 304), (status = 404, body = ProblemDocument)))]
+        content_type = "application/json"), (status = 304), (status = 404, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn packed(
     State(services): State<Services>,
     Ids(event): Ids<EventId>,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::RequestFacts;
 use crate::app::once::SavedAnswer;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Moment, Refusal};
 use crate::passes::chain;
 
 /// The media type of problems.
@@ -17,6 +17,8 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// How long a caller waits before trying again, where nothing better is known.
 const RETRY_AFTER_S: u32 = 1;
 
+/// Of what was sent to the database, when its answer was lost.
+const UNKNOWN: &str = "whether it was done is not known; repeat it with the same key";
 const NOT_PAID: &str = "The payment did not go through";
 
 /// A problem before it is written down.
@@ -34,7 +36,9 @@ pub(super) struct Problem {
 /// A problem document; facts come as further members.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem, title = "Problem", description = "RFC 9457. Facts come as further members: `errors`, \
-    `taken`, `area`, `wanted`, `available`, `limit`, `have`, `state`, `reason`, `sale`.")]
+    `taken`, `orphans`, `area`, `wanted`, `available`, `limit`, `have`, `state`, `reason`, `sale`. A refusal of places names \
+    the moment it was decided by: `version`, the event's, and `at`, a time of the database's clock; of the holds at that \
+    version, those that end by then had lapsed.")]
 pub(super) struct ProblemDocument {
     /// Which problem; compare its last path segment.
     #[serde(rename = "type")]
@@ -62,6 +66,10 @@ impl Problem {
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    fn by(self, moment: Moment) -> Self {
+        self.with("version", moment.version).with("at", moment.at.to_string())
     }
 
     const fn retry_after(mut self, seconds: u32) -> Self {
@@ -106,11 +114,13 @@ impl Problem {
             Refusal::Forbidden { .. } => new(StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Refusal::NotFound { .. } => new(StatusCode::NOT_FOUND, "not-found", "Not found"),
             Refusal::Method => new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
-            Refusal::SeatsTaken { taken } => {
-                new(StatusCode::CONFLICT, "seats-taken", "Seats are taken").with("taken", taken.clone())
+            Refusal::SeatsTaken { taken, moment } => {
+                let problem = new(StatusCode::CONFLICT, "seats-taken", "Seats are taken").with("taken", taken.clone());
+                moment.iter().fold(problem, |problem, moment| problem.by(*moment))
             }
-            Refusal::NotEnough { area, wanted, available } => {
+            Refusal::NotEnough { area, wanted, available, moment } => {
                 let problem = new(StatusCode::CONFLICT, "not-enough", "Not enough places").with("wanted", *wanted);
+                let problem = problem.by(*moment);
                 let problem = area.iter().fold(problem, |problem, area| problem.with("area", area.as_str()));
                 available.iter().fold(problem, |problem, available| problem.with("available", *available))
             }
@@ -140,9 +150,10 @@ impl Problem {
                 let problem = new(StatusCode::UNPROCESSABLE_ENTITY, "limit-exceeded", title);
                 problem.with("limit", *limit).with("have", *have).with("wanted", *wanted)
             }
-            Refusal::LeavesSingle { orphans } => {
+            Refusal::LeavesSingle { orphans, moment } => {
                 new(StatusCode::CONFLICT, "leaves-single", "Single seats would be left")
                     .with("orphans", orphans.clone())
+                    .by(*moment)
             }
             Refusal::TooManyAtOnce { limit } => {
                 let problem = new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests of one visitor");
@@ -163,7 +174,8 @@ impl Problem {
             Error::Refused(refusal) => Self::of(refusal),
             Error::Unavailable { what, .. } => {
                 tracing::warn!(error = %chain(error), "unavailable");
-                let detail = format!("{what} cannot be had at the moment; nothing was done");
+                let done = if error.leaves_open() { UNKNOWN } else { "nothing was done" };
+                let detail = format!("{what} cannot be had at the moment; {done}");
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again shortly", detail);
                 problem.retry_after(RETRY_AFTER_S)
             }

@@ -1,13 +1,13 @@
 //! What every request gets: an id, a span, metrics, and problems written down.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ use crate::error::Error;
 
 /// Longest request id that is taken over.
 const MAX_ID: usize = 64;
+/// Longest wait for an answer, which the limits of all that is asked on the way leave only when something went mute.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// What is known of a request before it is handled.
 #[derive(Debug, Clone)]
@@ -44,7 +46,10 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(Arc::clone(&facts));
     let span = tracing::info_span!("request", request_id = %facts.id, %method, path = %facts.path);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let answering = tokio::time::timeout(ANSWER, next.run(request)).instrument(span.clone());
+    let mut response = answering.await.unwrap_or_else(|late| {
+        Error::Unavailable { what: "the answer", source: late.into(), retry: false }.into_response()
+    });
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         let allow = response.headers_mut().remove("allow");
         response = answer::response(problem.render(&facts));

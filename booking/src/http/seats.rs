@@ -50,7 +50,7 @@ pub(super) struct SnapshotDocument<'a> {
 #[utoipa::path(get, path = "/v1/events/{event}/seats", tag = "seats",
     params(("event" = String, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = SnapshotDocument<'static>), (status = 304),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 pub(super) async fn snapshot(
     State(services): State<Services>,
     Ids(event): Ids<EventId>,
@@ -93,7 +93,8 @@ pub(super) struct StreamParams {
         `prices_changed: true` when the event's prices must be read anew; a change whose version is not above that of \
         the snapshot at hand is ignored. `reset`: the snapshot must be loaded again",
         content_type = "text/event-stream"),
-        (status = 404, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+        (status = 400, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 pub(super) async fn follow(
     State(services): State<Services>,
     Ids(event): Ids<EventId>,

@@ -1,8 +1,9 @@
 //! Leaving a provider alone that does not answer.
 //!
 //! After some calls in a row without an answer the provider counts as down: calls fail at once, as never made.
-//! After a pause one call tries it; its answer closes the breaker, its silence begins another pause. What
-//! time it is comes from outside, so the rules are tested without waiting.
+//! After a pause one call tries it; its answer closes the breaker, its silence begins another pause. Who would begin
+//! something for the sake of a call enters first, and only one enters after a pause. What time it is comes from outside,
+//! so the rules are tested without waiting.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::{Authorise, PaymentProvider, ProviderError, ProviderPayment, WebhookE
 pub struct Breaker {
     failures: u32,
     pause: Duration,
+    call: Duration,
     state: Mutex<State>,
 }
 
@@ -27,15 +29,36 @@ enum State {
     Closed { failed: u32 },
     /// No calls until then.
     Open { until: Instant },
-    /// One call tries; should it be lost, another may from then on.
-    Trying { until: Instant },
+    /// One call tries; should it be lost, another may from then on. Somebody may have entered whose call is still to
+    /// come: the next call tries then, whoever makes it.
+    Trying { until: Instant, is_to_come: bool },
+}
+
+/// Leave to begin what needs a call. One that comes to no call is given back when it ends.
+#[derive(Debug)]
+pub struct Turn(Option<(Arc<Breaker>, Instant)>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some((breaker, until)) = self.0.take() else { return };
+        let mut state = breaker.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Trying { until: theirs, is_to_come: true } if theirs == until) {
+            // Its pause was over.
+            *state = State::Open { until: until - breaker.trial() };
+        }
+    }
 }
 
 impl Breaker {
-    /// A breaker that opens after `failures` and stays open for `pause`.
+    /// A breaker that opens after `failures` and stays open for `pause`; a `call` takes no longer than this.
     #[must_use]
-    pub const fn new(failures: u32, pause: Duration) -> Self {
-        Self { failures, pause, state: Mutex::new(State::Closed { failed: 0 }) }
+    pub const fn new(failures: u32, pause: Duration, call: Duration) -> Self {
+        Self { failures, pause, call, state: Mutex::new(State::Closed { failed: 0 }) }
+    }
+
+    /// How long one call is left to try alone.
+    fn trial(&self) -> Duration {
+        self.pause.max(self.call)
     }
 
     /// Whether the provider counts as down: a call now would fail without being made.
@@ -43,7 +66,22 @@ impl Breaker {
     pub fn is_open(&self, now: Instant) -> bool {
         match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Closed { .. } => false,
-            State::Open { until } | State::Trying { until } => now < until,
+            State::Open { until } | State::Trying { until, .. } => now < until,
+        }
+    }
+
+    /// Leave to begin what needs a call; `None` while the provider counts as down, and while another tries it.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, now: Instant) -> Option<Turn> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match *state {
+            State::Closed { .. } => Some(Turn(None)),
+            State::Open { until } | State::Trying { until, .. } if now < until => None,
+            State::Open { .. } | State::Trying { .. } => {
+                let until = now + self.trial();
+                *state = State::Trying { until, is_to_come: true };
+                Some(Turn(Some((Arc::clone(self), until))))
+            }
         }
     }
 
@@ -52,9 +90,9 @@ impl Breaker {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
             State::Closed { .. } => true,
-            State::Open { until } | State::Trying { until } if now < until => false,
+            State::Open { until } | State::Trying { until, is_to_come: false } if now < until => false,
             State::Open { .. } | State::Trying { .. } => {
-                *state = State::Trying { until: now + self.pause };
+                *state = State::Trying { until: now + self.trial(), is_to_come: false };
                 true
             }
         }
@@ -144,7 +182,7 @@ mod tests {
     #[test]
     fn opens_after_failures_in_a_row_and_lets_one_call_try() {
         let pause = Duration::from_secs(2);
-        let (breaker, start) = (Breaker::new(3, pause), Instant::now());
+        let (breaker, start) = (Breaker::new(3, pause, Duration::from_secs(1)), Instant::now());
         let at = |ms: u64| start + Duration::from_millis(ms);
         for answered in [false, false, true, false, false] {
             assert!(breaker.admit(at(0)));
@@ -164,10 +202,36 @@ mod tests {
 
     #[test]
     fn a_try_that_is_lost_does_not_keep_it_open_for_ever() {
-        let (breaker, start) = (Breaker::new(1, Duration::from_secs(2)), Instant::now());
+        // As long as a call may take it is waited for.
+        for (pause_s, call_s, tries_s) in [(2, 1, 2), (2, 10, 10)] {
+            let seconds = Duration::from_secs;
+            let (breaker, start) = (Breaker::new(1, seconds(pause_s), seconds(call_s)), Instant::now());
+            breaker.note(false, start);
+            let later = start + seconds(3);
+            assert!(breaker.admit(later) && !breaker.admit(later));
+            assert!(!breaker.admit(later + seconds(tries_s) - Duration::from_millis(1)));
+            assert!(breaker.admit(later + seconds(tries_s)));
+        }
+    }
+
+    #[test]
+    fn one_enters_after_a_pause_and_its_call_tries() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let breaker = Arc::new(Breaker::new(1, second, second));
+        assert!(breaker.enter(start).is_some() && breaker.enter(start).is_some(), "all may while calls are answered");
         breaker.note(false, start);
-        let later = start + Duration::from_secs(3);
-        assert!(breaker.admit(later) && !breaker.admit(later));
-        assert!(breaker.admit(later + Duration::from_secs(2)));
+        assert!(breaker.enter(start).is_none());
+        let later = start + second;
+        let turn = breaker.enter(later).expect("one enters");
+        assert!(breaker.enter(later).is_none(), "and no other");
+        // It came to no call: the next may.
+        drop(turn);
+        let turn = breaker.enter(later).expect("the next enters");
+        assert!(breaker.admit(later), "its call tries");
+        assert!(!breaker.admit(later) && breaker.enter(later).is_none(), "no other does");
+        drop(turn);
+        assert!(breaker.enter(later).is_none(), "the call is on its way");
+        breaker.note(true, later);
+        assert!(breaker.enter(later).is_some() && breaker.enter(later).is_some());
     }
 }

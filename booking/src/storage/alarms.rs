@@ -29,7 +29,9 @@ pub async fn set(conn: &mut PgConnection, key: &PaymentKey, why: &str) -> Result
 pub struct Failing {
     /// So many in a row.
     pub alarm_after: i32,
-    /// The wait doubles with each, from two seconds up to this.
+    /// The wait doubles with each, from two seconds up to this while its seats are pending.
+    pub pending_wait_s: u32,
+    /// And up to this otherwise.
     pub most_wait_s: u32,
 }
 
@@ -43,14 +45,16 @@ pub async fn note_failure(pool: &PgPool, key: &PaymentKey, why: &str, failing: F
         "update payment set failures = failures + 1,
                 failing = case when failures + 1 >= $5 then $4 end,
                 failing_since = case when failures + 1 >= $5 then coalesce(failing_since, clock_timestamp()) end,
-                check_at = clock_timestamp() + make_interval(secs => least(2 ^ least(failures + 1, 20), $6))
+                check_at = clock_timestamp() + make_interval(
+                    secs => least(2 ^ least(failures + 1, 20), case when state = 'created' then $7 else $6::double precision end))
          where event_id = $1 and booking_id = $2 and attempt = $3 returning failures",
         key.event.as_str(),
         key.booking.get(),
         key.attempt,
         why,
         failing.alarm_after,
-        f64::from(failing.most_wait_s)
+        f64::from(failing.most_wait_s),
+        f64::from(failing.pending_wait_s)
     );
     Ok(failures.fetch_one(pool).await?)
 }

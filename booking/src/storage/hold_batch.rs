@@ -109,6 +109,8 @@ pub struct Committed {
     pub made_at: Timestamp,
     /// When they lapse.
     pub until: Timestamp,
+    /// When the database was asked: nothing that held places then and was in a request's way had lapsed.
+    pub asked_at: Timestamp,
     /// The version after the last change of `before`: the holds follow in order, one version each.
     pub base: i64,
     /// The mark of the version that the caller knew.
@@ -143,7 +145,8 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
     let row = sqlx::query!(
         r#"select base as "base!", made_at as "made_at!", until as "until!", verdicts as "verdicts!", have as "have!",
                   short_area as "short_area!: Vec<Option<String>>", taken_requests, taken_seats,
-                  expired as "expired!", seen_at, entries as "entries: sqlx::types::Json<Vec<SeatsChanged>>"
+                  expired as "expired!", statement_timestamp() as "asked_at!", seen_at,
+                  entries as "entries: sqlx::types::Json<Vec<SeatsChanged>>"
            from hold_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
                            $21, $22, $23, $24, $25, $26, $27, $28)
            -- Decided before the function is called: of an event that does not take place nothing is taken.
@@ -195,6 +198,7 @@ pub async fn commit(conn: &mut PgConnection, batch: Batch<'_>) -> Result<Committ
         verdicts,
         made_at: row.made_at.to_jiff(),
         until: row.until.to_jiff(),
+        asked_at: row.asked_at.to_jiff(),
         base: row.base + i64::from(row.expired),
         seen: Mark::at(row.seen_at.map(|at| at.to_jiff())),
         before: row.entries.map(|entries| entries.0).unwrap_or_default(),

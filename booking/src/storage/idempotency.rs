@@ -132,6 +132,23 @@ pub async fn note_payment(conn: &mut PgConnection, claim: &Claim, payment: &Paym
     Ok(())
 }
 
+/// Forgets that a key began a payment, unless an answer is kept.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn take_back(conn: &mut PgConnection, claim: &Claim) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from idempotency
+         where actor = $1 and key = $2 and request_hash = $3 and status is null and attempt is not null",
+        claim.actor,
+        claim.key,
+        &claim.request_hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Forgets answers older than so many days, at most `limit`; returns how many.
 ///
 /// # Errors

@@ -28,6 +28,7 @@ pub mod limits;
 pub mod locks;
 pub mod mirror;
 pub mod outbox;
+pub mod own_connection;
 pub mod payments;
 pub mod refunds;
 pub mod seats;
@@ -42,9 +43,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
 
 use crate::config::Database;
 use crate::error::Error;
@@ -52,6 +53,8 @@ use crate::error::Error;
 /// Connections of the holds writers of a node, and of its tills.
 const WRITERS: u32 = 8;
 const TILLS: u32 = 8;
+/// How long a look at a connection may take that comes back to its pool.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The migrations, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -106,6 +109,13 @@ fn serving(config: &Database) -> PgPoolOptions {
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         // One round trip less per request; a broken connection shows itself at its first statement.
         .test_before_acquire(false)
+        // The pool looks at what comes back, for as long as that takes: over a wire that went mute for ever.
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                let looked = tokio::time::timeout(LOOK, conn.ping()).await;
+                looked.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into()))).map(|()| true)
+            })
+        })
 }
 
 fn serving_options(config: &Database) -> anyhow::Result<PgConnectOptions> {

@@ -75,12 +75,13 @@ pub async fn delivered(pool: &PgPool, seqs: &[i64]) -> Result<(), Error> {
     if seqs.is_empty() {
         return Ok(());
     }
+    // Also one that looks due: who puts it off at this moment has it locked, and is waited for.
     sqlx::query!(
         "with done as (
              update outbox set delivered_at = clock_timestamp(), last_error = null where seq = any($1)
              returning seq, event_id, booking_id)
          update outbox o set due_at = clock_timestamp() from done
-         where o.due_at > clock_timestamp() and o.seq = (
+         where o.seq = (
              select min(e.seq) from outbox e
              where e.event_id = done.event_id and e.booking_id = done.booking_id and e.seq > done.seq
                and e.delivered_at is null)",

@@ -2,7 +2,8 @@
 //!
 //! A transaction runs in a task of its own: the request that waits for it may go away, the transaction ends
 //! by itself all the same. (In sqlx 0.9.0 a `begin()` that is cancelled puts a connection with an open
-//! transaction back into the pool.) Deadlocks and serialisation failures are tried again, a few times.
+//! transaction back into the pool.) Deadlocks and serialisation failures are tried again, a few times. What takes so long
+//! that nothing can be at the other end any more is given up, with its connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,9 @@ use crate::error::Error;
 
 /// How often the whole of a transaction is tried.
 const TRIES: u32 = 4;
+
+/// How long a transaction may take, as seen from here: more than any takes that the server's own limits let end.
+const WHOLE: Duration = Duration::from_secs(20);
 
 const BEGIN: &str = "begin";
 /// Several reads that must show one moment.
@@ -78,11 +82,15 @@ where
     let mut stale = 0;
     loop {
         let mut conn = pool.acquire().await?;
-        match run(begin, &mut conn, work).await {
-            Ok(done) => return done,
+        match tokio::time::timeout(WHOLE, run(begin, &mut conn, work)).await {
+            Ok(Ok(done)) => return done,
             // The server went away while the connection lay in the pool; nothing was done on it yet.
-            Err(sqlx::Error::Io(_)) if stale < pool.options().get_max_connections() => stale += 1,
-            Err(error) => return Err(error.into()),
+            Ok(Err(sqlx::Error::Io(_))) if stale < pool.options().get_max_connections() => stale += 1,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(late) => {
+                drop(conn.detach());
+                return Err(Error::Unavailable { what: "the database", source: late.into(), retry: false });
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A booking node in the test's own process, with everything it needs.
 
 mod audit;
+mod documented;
 mod fan;
 pub(crate) mod localstripe;
+pub(crate) mod oracle;
 mod provider;
 mod viewer;
 mod wire;
@@ -27,6 +29,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use documented::Undocumented;
 pub(crate) use fan::{Answer, Fan, hold_path, path_of, payment};
 pub(crate) use provider::{Faults, FaultyProvider};
 pub(crate) use viewer::{Told, Viewer};
@@ -68,7 +71,8 @@ pub(crate) fn psql() -> std::path::PathBuf {
     postgres().bin().join("psql")
 }
 
-async fn import(pool: &PgPool, event: &str) {
+/// Puts a test event on sale, as [`description`] has it.
+pub(crate) async fn import(pool: &PgPool, event: &str) {
     let folder = TempDir::new().unwrap();
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/demo");
     for name in ["small-theatre.json", "small-theatre.sidecar.json"] {
@@ -107,6 +111,7 @@ pub(crate) struct TestApp {
     keyring: Arc<Keyring>,
     stop: CancellationToken,
     jobs: TaskTracker,
+    undocumented: Undocumented,
     folder: TempDir,
 }
 
@@ -147,20 +152,21 @@ impl TestApp {
         };
         let config = config(folder.path(), &reached, &psp, &keys, &options);
         let services = services(config, &options);
-        let (jobs, url) = (TaskTracker::new(), serve(&services, &stop).await);
+        let (jobs, undocumented) = (TaskTracker::new(), Undocumented::default());
+        let url = listen(undocumented.listen(http::public(services.clone())), &stop).await;
         if options.jobs {
             jobs::start(&services, &jobs, &stop);
         }
         booking::feed::start_bell(&services, &jobs, &stop).unwrap();
         let client = reqwest::Client::new();
-        Self { services, url, client, psp, database, keyring, stop, jobs, folder }
+        Self { services, url, client, psp, database, keyring, stop, jobs, undocumented, folder }
     }
 
     /// A second node on the same database: its URL.
     pub(crate) async fn second_node(&self) -> String {
         let services = Services::new(self.services.config.clone()).unwrap();
         booking::feed::start_bell(&services, &self.jobs, &self.stop).unwrap();
-        serve(&services, &self.stop).await
+        listen(self.undocumented.listen(http::public(services)), &self.stop).await
     }
 
     /// The operators' port: its URL.
@@ -234,6 +240,7 @@ impl TestApp {
         let direct = self.beside().await;
         audit::check(&direct).await;
         direct.close().await;
+        self.undocumented.check();
         self.stop.cancel();
         self.jobs.close();
         self.jobs.wait().await;
@@ -267,10 +274,6 @@ async fn listen(routes: axum::Router, stop: &CancellationToken) -> String {
         }
     });
     url
-}
-
-async fn serve(services: &Services, stop: &CancellationToken) -> String {
-    listen(http::public(services.clone()), stop).await
 }
 
 async fn serve_psp(folder: &Path, stop: &CancellationToken) -> String {
@@ -315,6 +318,25 @@ fn services(config: Config, options: &Options) -> Services {
         Some(consumer) => Services::with_consumer(config, provider, Arc::clone(consumer)).unwrap(),
         None => Services::with_provider(config, provider).unwrap(),
     }
+}
+
+/// The one value of the one row that a query finds.
+pub(crate) async fn value<T>(pool: &PgPool, sql: &'static str) -> T
+where
+    (T,): for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
+    T: Send + Unpin,
+{
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+/// Waits until so many transactions of the database wait for locks of others.
+pub(crate) async fn waiting(pool: &PgPool, wanted: i64) {
+    until(&format!("{wanted} wait for a lock"), || async {
+        let query =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        (value::<i64>(pool, query).await >= wanted).then_some(())
+    })
+    .await;
 }
 
 /// Waits until something is there; fails after 15 s.

@@ -1,7 +1,7 @@
 //! A provider that misbehaves on command, in front of the real one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +44,17 @@ pub(crate) struct Faults {
     pub(crate) refuse_refunds: AtomicBool,
     /// Nobody answers questions.
     pub(crate) lose_questions: AtomicBool,
+    /// Nobody answers questions about this reference.
+    pub(crate) lose_questions_of: Mutex<Option<String>>,
+    /// The references, or the provider's ids, that were asked for and got no answer.
+    unanswered: Mutex<Vec<String>>,
+}
+
+impl Faults {
+    /// How many questions about a payment got no answer.
+    pub(crate) fn unanswered(&self, payment: &str) -> usize {
+        self.unanswered.lock().unwrap().iter().filter(|asked| *asked == payment).count()
+    }
 }
 
 #[derive(Debug)]
@@ -63,6 +74,16 @@ impl FaultyProvider {
 
     fn is(&self, fault: fn(&Faults) -> &AtomicBool) -> bool {
         fault(&self.faults).load(Ordering::SeqCst)
+    }
+
+    /// Whether a question about a payment gets no answer; noted, if so.
+    fn is_question_lost(&self, payment: &str) -> bool {
+        let is_of_one = self.faults.lose_questions_of.lock().unwrap().as_deref() == Some(payment);
+        let is_lost = is_of_one || self.is(|faults| &faults.lose_questions);
+        if is_lost {
+            self.faults.unanswered.lock().unwrap().push(payment.to_owned());
+        }
+        is_lost
     }
 
     /// What the provider says of a payment, bent.
@@ -102,7 +123,7 @@ impl PaymentProvider for FaultyProvider {
     }
 
     async fn find(&self, reference: &str) -> Result<Option<ProviderPayment>, ProviderError> {
-        if self.is(|faults| &faults.lose_questions) {
+        if self.is_question_lost(reference) {
             return Err(lost());
         }
         if self.is(|faults| &faults.forget_references) {
@@ -112,7 +133,7 @@ impl PaymentProvider for FaultyProvider {
     }
 
     async fn get(&self, payment: &str) -> Result<Option<ProviderPayment>, ProviderError> {
-        if self.is(|faults| &faults.lose_questions) {
+        if self.is_question_lost(payment) {
             return Err(lost());
         }
         if self.is(|faults| &faults.forget_payments) {

@@ -37,18 +37,20 @@ impl Wire {
         let (wire, far) = (Arc::clone(self), far.to_owned());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                // A cut that comes while the far end is not reached yet breaks this one, too.
+                let mut cut = wire.cuts.subscribe();
                 if wire.down.load(Ordering::SeqCst) {
                     continue;
                 }
+                let made = *cut.borrow_and_update();
                 let server = TcpStream::connect(&far).await.unwrap();
-                let mut cut = wire.cuts.subscribe();
                 let wire = Arc::clone(&wire);
                 tokio::spawn(async move {
                     let ((from_client, to_client), (from_server, to_server)) =
                         (client.into_split(), server.into_split());
                     tokio::select! {
-                        () = wire.pump(from_client, to_server, &wire.mute) => {}
-                        () = wire.pump(from_server, to_client, &wire.deaf) => {}
+                        () = wire.pump(from_client, to_server, &wire.mute, made) => {}
+                        () = wire.pump(from_server, to_client, &wire.deaf, made) => {}
                         _ = cut.changed() => {}
                     }
                 });
@@ -82,9 +84,9 @@ impl Wire {
 
     /// Breaks all connections; what is sent over new ones arrives.
     pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
         self.set_deaf(false);
         self.set_mute(false);
-        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     async fn pump(
@@ -92,6 +94,7 @@ impl Wire {
         mut from: tokio::net::tcp::OwnedReadHalf,
         mut to: tokio::net::tcp::OwnedWriteHalf,
         swallows: &AtomicBool,
+        made: u64,
     ) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read) = from.read(&mut buffer).await {
@@ -107,6 +110,10 @@ impl Wire {
             }
             if is_batch && self.deafens.swap(false, Ordering::SeqCst) {
                 self.set_deaf(true);
+            }
+            // What comes over a wire that was cut meanwhile does not arrive.
+            if *self.cuts.borrow() != made {
+                return;
             }
             if to.write_all(&buffer[..read]).await.is_err() {
                 return;

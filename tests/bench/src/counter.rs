@@ -27,7 +27,6 @@ create table peer_area (event_id text primary key, held integer not null, capaci
     check (held <= capacity)) with (fillfactor = 50);
 insert into peer_area values ('e', 0, 2000000000);
 create table peer_hold (event_id text, hold_id uuid, seat_no integer, expires_at timestamptz, primary key (event_id, hold_id));
-create sequence peer_next;
 analyze;";
 
 /// A running stack with the event in it.

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use booking_domain::EventId;
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use super::Left;
 use crate::error::Error;
 use crate::passes::chain;
 use crate::storage::idempotency::Claim;
+use crate::storage::own_connection::{CALL, OwnConnection, UNUSED, bounded};
 
 /// Requests of one commit.
 pub(super) const MAX_REQUESTS: usize = 64;
@@ -23,10 +23,6 @@ pub(super) const MAX_REQUESTS: usize = 64;
 const QUEUE: usize = 1024;
 /// Without anything to do for so long, the task ends.
 const IDLE: Duration = Duration::from_secs(60);
-/// A connection unused for so long goes back to the pool.
-const UNUSED: Duration = Duration::from_secs(1);
-/// How long one batch may take, as seen from here; a little more than the database's own limit.
-const CALL: Duration = Duration::from_secs(7);
 /// How often a batch is tried after a deadlock.
 const TRIES: u32 = 4;
 
@@ -104,9 +100,9 @@ impl<S: Step> Lanes<S> {
         loop {
             let queue = queues.entry(event.clone()).or_insert_with(|| {
                 let (sender, queue) = mpsc::channel(QUEUE);
-                let (step, pool, done) = (Arc::clone(&self.step), self.pool.clone(), Arc::clone(&self.done));
-                let (event, used) = (event.clone(), Instant::now());
-                tokio::spawn(Lane { step, pool, event, queue, conn: None, used, done }.run());
+                let (step, event, done) = (Arc::clone(&self.step), event.clone(), Arc::clone(&self.done));
+                let conn = OwnConnection::new(self.pool.clone());
+                tokio::spawn(Lane { step, event, queue, conn, done }.run());
                 sender
             });
             match queue.try_send(waiting) {
@@ -129,13 +125,9 @@ impl<S: Step> Lanes<S> {
 /// The task of one event.
 struct Lane<S: Step> {
     step: Arc<S>,
-    pool: PgPool,
     event: EventId,
     queue: mpsc::Receiver<Waiting<S::Ask, S::Done>>,
-    /// Kept between batches, as long as nobody else needs one.
-    conn: Option<PoolConnection<sqlx::Postgres>>,
-    /// When a connection was last seen to work.
-    used: Instant,
+    conn: OwnConnection,
     done: Arc<AtomicU64>,
 }
 
@@ -144,11 +136,11 @@ impl<S: Step> Lane<S> {
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(MAX_REQUESTS);
         loop {
-            let pause = if self.conn.is_some() { UNUSED } else { IDLE };
+            let pause = if self.conn.is_kept() { UNUSED } else { IDLE };
             match tokio::time::timeout(pause, self.queue.recv_many(&mut batch, MAX_REQUESTS)).await {
                 Ok(0) => return,
                 Ok(_) => self.serve(std::mem::take(&mut batch)).await,
-                Err(_) if self.conn.is_some() => self.conn = None,
+                Err(_) if self.conn.is_kept() => self.conn.give_back(),
                 // What is sent until now is still served.
                 Err(_) => self.queue.close(),
             }
@@ -191,54 +183,17 @@ impl<S: Step> Lane<S> {
     async fn commit(&mut self, asks: &[&S::Ask]) -> Result<Vec<Outcome<S::Done>>, Error> {
         let mut tries = 1;
         loop {
-            let mut conn = self.connection().await?;
-            let done = bounded(self.step.commit(&mut conn, &self.event, asks)).await;
+            let mut conn = self.conn.take(CALL).await?;
+            let done = bounded(CALL, self.step.commit(&mut conn, &self.event, asks)).await;
             let done = done.and_then(|outcomes| match outcomes.len() == asks.len() {
                 true => Ok(outcomes),
                 false => Err(Error::defect("a batch has another number of outcomes than of requests")),
             });
-            match self.kept(conn, done) {
+            match self.conn.kept(conn, done) {
                 Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
                 done => return done,
             }
         }
-    }
-
-    /// A connection that was seen to work a short time ago.
-    async fn connection(&mut self) -> Result<PoolConnection<sqlx::Postgres>, Error> {
-        let mut stale = 0;
-        loop {
-            let mut conn = match self.conn.take() {
-                Some(conn) => conn,
-                None => self.pool.acquire().await?,
-            };
-            if self.used.elapsed() < UNUSED {
-                return Ok(conn);
-            }
-            match bounded(async { Ok(conn.ping().await?) }).await {
-                Ok(()) => {
-                    self.used = Instant::now();
-                    return Ok(conn);
-                }
-                Err(error) if stale == self.pool.options().get_max_connections() => return Err(error),
-                Err(_) => stale += 1,
-            }
-            drop(conn.detach());
-        }
-    }
-
-    /// Keeps the connection for the next batch, gives it back when others may need it, or closes it when something may
-    /// still run on it.
-    fn kept<T>(&mut self, conn: PoolConnection<sqlx::Postgres>, done: Result<T, Error>) -> Result<T, Error> {
-        if done.is_ok() {
-            self.used = Instant::now();
-        }
-        if done.as_ref().is_err_and(Error::leaves_open) {
-            drop(conn.detach());
-        } else if self.pool.num_idle() > 0 || self.pool.size() < self.pool.options().get_max_connections() {
-            self.conn = Some(conn);
-        }
-        done
     }
 }
 
@@ -257,11 +212,4 @@ fn answer_all<A, D>(waiting: Vec<Waiting<A, D>>, answer: impl Fn() -> Result<Out
     for one in waiting {
         let _ = one.reply.send(answer());
     }
-}
-
-/// Waits for the database no longer than it may take.
-async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(CALL, work)
-        .await
-        .unwrap_or_else(|late| Err(Error::Unavailable { what: "the database", source: late.into(), retry: false }))
 }

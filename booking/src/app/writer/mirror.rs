@@ -13,7 +13,7 @@ use booking_domain::SeatState;
 use booking_domain::best::{Hall, Stock};
 use jiff::Timestamp;
 
-use crate::error::Error;
+use crate::error::{Error, Moment};
 use crate::events::Seated;
 use crate::storage::history::Mark;
 use crate::storage::hold_batch::SeatsChanged;
@@ -35,7 +35,7 @@ pub(super) struct Mirror {
     version: i64,
     /// The version's mark: tells whether the history that it followed is still the database's.
     mark: Mark,
-    now_us: i64,
+    now: Timestamp,
     seats: Vec<Seat>,
     /// The ends of holds to come, and some that are over.
     ends: BinaryHeap<Reverse<(i64, i32)>>,
@@ -52,7 +52,7 @@ impl Mirror {
             Ok(Seat { state, until_us: *until_us })
         });
         let seats = seats.collect::<Result<Vec<Seat>, Error>>()?;
-        let now_us = table.now.as_microsecond();
+        let (now, now_us) = (table.now, table.now.as_microsecond());
         let held = seats.iter().zip(0i32..).filter(|(seat, _)| seat.state == SeatState::Held);
         let ends = held.map(|(seat, seat_no)| Reverse((seat.until_us, seat_no))).collect();
         let is_free = |seat_no: u32| seats.get(seat_no as usize).is_some_and(|seat| !is_gone(*seat, now_us));
@@ -60,12 +60,17 @@ impl Mirror {
             let stock = Stock::of(&seated.hall, is_free);
             (seated, stock)
         });
-        Ok(Self { version: table.version, mark: table.mark, now_us, seats, ends, seated, claimed: Vec::new() })
+        Ok(Self { version: table.version, mark: table.mark, now, seats, ends, seated, claimed: Vec::new() })
     }
 
     /// The event's version that it shows.
     pub(super) const fn version(&self) -> i64 {
         self.version
+    }
+
+    /// What is decided by it is decided by this.
+    pub(super) const fn moment(&self) -> Moment {
+        Moment { version: self.version, at: self.now }
     }
 
     /// That version's mark.
@@ -77,7 +82,7 @@ impl Mirror {
     pub(super) fn is_gone(&self, seat_no: i32) -> bool {
         match (&self.seated, u32::try_from(seat_no)) {
             (Some((_, stock)), Ok(seat_no)) => !stock.is_free(seat_no),
-            _ => self.get(seat_no).is_none_or(|seat| is_gone(seat, self.now_us)),
+            _ => self.get(seat_no).is_none_or(|seat| is_gone(seat, self.now_us())),
         }
     }
 
@@ -95,7 +100,7 @@ impl Mirror {
     /// Ends all claims: of their seats the states count again.
     pub(super) fn end_claims(&mut self) {
         for seat_no in std::mem::take(&mut self.claimed) {
-            let is_free = self.get(seat_no).is_some_and(|seat| !is_gone(seat, self.now_us));
+            let is_free = self.get(seat_no).is_some_and(|seat| !is_gone(seat, self.now_us()));
             self.stock_up(seat_no, is_free);
         }
     }
@@ -135,20 +140,25 @@ impl Mirror {
 
     /// The database's clock has come to this: what has lapsed is in stock again.
     pub(super) fn set_now(&mut self, now: Timestamp) {
-        self.now_us = self.now_us.max(now.as_microsecond());
+        self.now = self.now.max(now);
+        let now_us = self.now_us();
         while let Some(Reverse((until_us, seat_no))) = self.ends.peek().copied()
-            && until_us <= self.now_us
+            && until_us <= now_us
         {
             self.ends.pop();
             // An end that was put off, or of a hold that is over, frees nothing.
-            let is_free = self.get(seat_no).is_some_and(|seat| !is_gone(seat, self.now_us));
+            let is_free = self.get(seat_no).is_some_and(|seat| !is_gone(seat, now_us));
             self.stock_up(seat_no, is_free && !self.claimed.contains(&seat_no));
         }
         if self.ends.len() > STALE_ENDS * self.seats.len() {
             let held = self.seats.iter().zip(0i32..).filter(|(seat, _)| seat.state == SeatState::Held);
             let ends = held.map(|(seat, seat_no)| Reverse((seat.until_us, seat_no)));
-            self.ends = ends.filter(|Reverse((until_us, _))| *until_us > self.now_us).collect();
+            self.ends = ends.filter(|Reverse((until_us, _))| *until_us > now_us).collect();
         }
+    }
+
+    fn now_us(&self) -> i64 {
+        self.now.as_microsecond()
     }
 
     fn get(&self, seat_no: i32) -> Option<Seat> {
@@ -161,7 +171,7 @@ impl Mirror {
         if to.state == SeatState::Held {
             self.ends.push(Reverse((to.until_us, seat_no)));
         }
-        self.stock_up(seat_no, !is_gone(to, self.now_us));
+        self.stock_up(seat_no, !is_gone(to, self.now_us()));
         Ok(())
     }
 
@@ -203,6 +213,7 @@ mod tests {
         assert!(!mirror.is_gone(1) && mirror.is_gone(2), "held lapses, pending does not");
         mirror.set_now(at(50));
         assert!(!mirror.is_gone(1), "time does not go back");
+        assert_eq!(mirror.moment(), Moment { version: 7, at: at(110) });
         mirror.follow(&[changed(8, 1, &[0], Some(111)), changed(9, 0, &[3], None)]).unwrap();
         assert_eq!((mirror.version(), mirror.is_gone(0), mirror.is_gone(3)), (9, true, false));
         assert_eq!(mirror.mark(), Mark::at(Some(at(9))));

@@ -9,7 +9,7 @@ use booking_domain::best::{BestError, Choice, Wish as BestWish};
 
 use super::Ask;
 use super::mirror::Mirror;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Moment, Refusal};
 use crate::events::EventFacts;
 use crate::storage::hold_batch::HoldOrder;
 use crate::storage::holds::HeldSeat;
@@ -93,7 +93,7 @@ pub(super) fn choose(ask: &mut Ask, mirror: &Mirror) -> Result<(), Error> {
     let gone: Vec<i32> =
         ask.order.seats.iter().map(|seat| seat.seat_no).filter(|seat_no| mirror.is_gone(*seat_no)).collect();
     if !gone.is_empty() {
-        return Err(taken(&ask.facts, &gone).into());
+        return Err(taken(&ask.facts, &gone, mirror.moment()).into());
     }
     if ask.facts.event.leaves_no_single { check_orphans(ask, mirror) } else { Ok(()) }
 }
@@ -110,14 +110,14 @@ fn check_orphans(ask: &Ask, mirror: &Mirror) -> Result<(), Error> {
         return Ok(());
     }
     let numbers: Vec<i32> = orphans.into_iter().filter_map(|seat_no| i32::try_from(seat_no).ok()).collect();
-    Err(Refusal::LeavesSingle { orphans: names(&ask.facts, &numbers) }.into())
+    Err(Refusal::LeavesSingle { orphans: names(&ask.facts, &numbers), moment: mirror.moment() }.into())
 }
 
 /// The refusal of seats by their numbers.
-pub(super) fn taken(facts: &EventFacts, seats: &[i32]) -> Refusal {
+pub(super) fn taken(facts: &EventFacts, seats: &[i32], moment: Moment) -> Refusal {
     let mut seats = seats.to_vec();
     seats.sort_unstable();
-    Refusal::SeatsTaken { taken: names(facts, &seats) }
+    Refusal::SeatsTaken { taken: names(facts, &seats), moment: Some(moment) }
 }
 
 fn names(facts: &EventFacts, seats: &[i32]) -> Vec<String> {
@@ -125,7 +125,8 @@ fn names(facts: &EventFacts, seats: &[i32]) -> Vec<String> {
 }
 
 fn best(wish: &BestWish, mirror: &Mirror) -> Result<Choice, Error> {
-    let not_enough = |available| Refusal::NotEnough { area: None, wanted: wish.quantity, available };
+    let moment = mirror.moment();
+    let not_enough = |available| Refusal::NotEnough { area: None, wanted: wish.quantity, available, moment };
     let Some((hall, stock)) = mirror.stock() else { return Err(not_enough(None).into()) };
     hall.choose(wish, stock).map_err(|why| match why {
         BestError::Quantity(_) => Refusal::invalid("/best/quantity", why.to_string()).into(),

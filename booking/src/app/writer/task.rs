@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use booking_domain::{EventId, HoldId, Owner};
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, PgPool};
+use sqlx::{PgPool, Postgres};
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
 use super::plan::{self, Plan, plan};
 use super::{Ask, Held, Outcome, QUEUE, Terms};
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Moment, Refusal};
 use crate::events::{EventFacts, Seated};
 use crate::feed::Feeds;
 use crate::passes::chain;
 use crate::storage::hold_batch::{self, Batch, Committed, HoldOrder, Verdict};
 use crate::storage::mirror as table;
+use crate::storage::own_connection::{CALL, OwnConnection, UNUSED, bounded};
 use lost::LOST_PAUSE;
 
 /// Requests looked at in one round; a round commits at most one batch. As many as may wait: who sends many, which go one
@@ -30,15 +31,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// History rows read at once; further behind than `MAX_BEHIND`, all seats are read anew.
 const CHUNK: i32 = 1000;
 const MAX_BEHIND: i64 = 5000;
-/// How long one call of the database may take, as seen from here; a little more than its own limit.
-const CALL: Duration = Duration::from_secs(7);
-/// A connection unused for so long is looked at before something is sent.
-const UNUSED: Duration = Duration::from_secs(1);
 /// How often a batch is tried after a deadlock, and chosen seats that another node took.
 const TRIES: u32 = 4;
 const CHOICES: u32 = 16;
-/// How long such a look may take.
-const PING: Duration = Duration::from_secs(1);
 
 /// The writer of one event.
 pub(super) struct Writer {
@@ -54,10 +49,7 @@ pub(super) struct Writer {
     lost: Vec<(HoldId, Owner)>,
     /// Before this moment they are let be.
     lost_at: Instant,
-    /// Kept between batches, as long as no other writer needs one.
-    conn: Option<PoolConnection<sqlx::Postgres>>,
-    /// When a connection was last seen to work.
-    used: Instant,
+    conn: OwnConnection,
 }
 
 /// Why a batch has no answer.
@@ -79,6 +71,7 @@ impl Writer {
         let (event, seated) = (facts.event.id.clone(), facts.seated.clone());
         Self {
             event,
+            conn: OwnConnection::new(pool.clone()),
             pool,
             terms,
             feeds,
@@ -88,8 +81,6 @@ impl Writer {
             seated,
             lost: Vec::new(),
             lost_at: Instant::now(),
-            conn: None,
-            used: Instant::now(),
         }
     }
 
@@ -97,7 +88,7 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             if self.waiting.is_empty() {
-                let pause = if self.conn.is_some() {
+                let pause = if self.conn.is_kept() {
                     UNUSED
                 } else if self.lost.is_empty() {
                     IDLE
@@ -107,8 +98,8 @@ impl Writer {
                 match tokio::time::timeout(pause, self.queue.recv()).await {
                     Ok(Some(ask)) => self.waiting.push(ask),
                     Ok(None) => return,
-                    Err(_) if self.conn.is_some() => {
-                        self.conn = None;
+                    Err(_) if self.conn.is_kept() => {
+                        self.conn.give_back();
                         continue;
                     }
                     Err(_) if !self.lost.is_empty() => {
@@ -179,7 +170,7 @@ impl Writer {
     async fn load(&mut self) -> Result<(), Error> {
         let mut conn = self.connection(CALL).await?;
         let read = bounded(CALL, table::read(&mut conn, &self.event)).await;
-        self.mirror = Some(Mirror::of(&self.kept(conn, read)?, self.seated.clone())?);
+        self.mirror = Some(Mirror::of(&self.conn.kept(conn, read)?, self.seated.clone())?);
         Ok(())
     }
 
@@ -189,7 +180,7 @@ impl Writer {
             let mut conn = self.connection(CALL).await?;
             let seen = self.mirror.as_ref().map_or(0, Mirror::version);
             let read = bounded(CALL, table::changes(&mut conn, &self.event, seen, CHUNK)).await;
-            let changes = self.kept(conn, read)?;
+            let changes = self.conn.kept(conn, read)?;
             let Some(mirror) = &mut self.mirror else { break };
             if changes.seen != mirror.mark() {
                 self.forget();
@@ -217,40 +208,13 @@ impl Writer {
         self.feeds.changed(&self.event);
     }
 
-    /// A connection that works: one that the server closed while it lay unused shows here, before anything is sent.
-    async fn connection(&mut self, within: Duration) -> Result<PoolConnection<sqlx::Postgres>, Error> {
-        let mut stale = 0;
-        loop {
-            let mut conn = match self.conn.take() {
-                Some(conn) => conn,
-                None => bounded(within, async { Ok(self.pool.acquire().await?) }).await?,
-            };
-            if self.used.elapsed() < UNUSED {
-                return Ok(conn);
-            }
-            match bounded(PING.min(within), async { Ok(conn.ping().await?) }).await {
-                Ok(()) => {
-                    self.used = Instant::now();
-                    return Ok(conn);
-                }
-                Err(error) if stale == self.pool.options().get_max_connections() => return Err(error),
-                Err(_) => stale += 1,
-            }
-            // Behind another connection may be another server, which has not seen all that this one had.
+    async fn connection(&mut self, within: Duration) -> Result<PoolConnection<Postgres>, Error> {
+        let conn = self.conn.take(within).await;
+        // Behind another connection may be another server, which has not seen all that this one had.
+        if self.conn.was_closed() {
             self.mirror = None;
-            drop(conn.detach());
         }
-    }
-
-    /// Keeps the connection for the next batch, gives it back when others may need it, or closes it when something may
-    /// still run on it.
-    fn kept<T>(&mut self, conn: PoolConnection<sqlx::Postgres>, done: Result<T, Error>) -> Result<T, Error> {
-        if done.as_ref().is_err_and(Error::leaves_open) {
-            drop(conn.detach());
-        } else if self.pool.num_idle() > 0 || self.pool.size() < self.pool.options().get_max_connections() {
-            self.conn = Some(conn);
-        }
-        done
+        conn
     }
 
     /// Commits a batch and answers it.
@@ -273,6 +237,10 @@ impl Writer {
                 self.mirror.iter_mut().for_each(Mirror::end_claims);
                 for ask in batch {
                     let _ = ask.reply.send(Ok(Outcome::Refused(refusal.clone())));
+                }
+                // The picture is no newer than before, and the others are judged by it.
+                if self.catch_up().await.is_err() {
+                    self.mirror = None;
                 }
             }
             // One of them may be what fails: alone it harms no other.
@@ -307,11 +275,8 @@ impl Writer {
         loop {
             let mut conn = self.connection(CALL).await.map_err(Failed::Undone)?;
             let done = bounded(CALL, hold_batch::commit(&mut conn, statement)).await;
-            match self.kept(conn, done) {
-                Ok(committed) => {
-                    self.used = Instant::now();
-                    return Ok(committed);
-                }
+            match self.conn.kept(conn, done) {
+                Ok(committed) => return Ok(committed),
                 Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
                 Err(error) if error.leaves_open() => return Err(Failed::Unknown(error)),
                 Err(error) => return Err(Failed::Undone(error)),
@@ -343,9 +308,13 @@ impl Writer {
 
     fn answer(&mut self, batch: Vec<Ask>, committed: Committed) {
         let (made_at, until) = (committed.made_at, committed.until);
+        let mut moment = Moment { version: committed.base, at: committed.asked_at };
         for (mut ask, verdict) in batch.into_iter().zip(committed.verdicts) {
             let outcome = match verdict {
-                Verdict::Won => Outcome::Held(Box::new(Held { order: ask.order, made_at, until })),
+                Verdict::Won => {
+                    moment.version += 1;
+                    Outcome::Held(Box::new(Held { order: ask.order, made_at, until }))
+                }
                 Verdict::SeatsTaken(_) if ask.best.is_some() && ask.tries < CHOICES => {
                     ask.tries += 1;
                     self.waiting.push(ask);
@@ -358,7 +327,7 @@ impl Writer {
                     let _ = ask.reply.send(Err(error));
                     continue;
                 }
-                other => match refusal_of(other, &ask, self.terms) {
+                other => match refusal_of(other, &ask, self.terms, moment) {
                     Some(refusal) => Outcome::Refused(refusal),
                     None => Outcome::KeyKnown,
                 },
@@ -369,22 +338,17 @@ impl Writer {
     }
 }
 
-/// Waits for the database no longer than it may take.
-async fn bounded<T>(within: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(within, work)
-        .await
-        .unwrap_or_else(|late| Err(Error::Unavailable { what: "the database", source: late.into(), retry: false }))
-}
-
-fn refusal_of(verdict: Verdict, ask: &Ask, terms: Terms) -> Option<Refusal> {
+/// The refusal that a verdict is: decided when the requests before it in the batch had their places.
+fn refusal_of(verdict: Verdict, ask: &Ask, terms: Terms, moment: Moment) -> Option<Refusal> {
     let wanted = u32::try_from(ask.order.places()).unwrap_or(u32::MAX);
     Some(match verdict {
         Verdict::Won | Verdict::KeyKnown => return None,
-        Verdict::SeatsTaken(seats) => plan::taken(&ask.facts, &seats),
+        Verdict::SeatsTaken(seats) => plan::taken(&ask.facts, &seats, moment),
         Verdict::NotEnough { area, available } => {
             let of_area = ask.order.areas.iter().find(|asked| asked.area == area.as_str());
             let wanted = of_area.and_then(|asked| u32::try_from(asked.quantity).ok()).unwrap_or(wanted);
-            Refusal::NotEnough { area: Some(area.as_str().to_owned()), wanted, available: Some(available) }
+            let area = Some(area.as_str().to_owned());
+            Refusal::NotEnough { area, wanted, available: Some(available), moment }
         }
         Verdict::PlacesLimit { have } => Refusal::LimitExceeded { limit: terms.limits.places, have, wanted },
         Verdict::HoldsLimit { have } => Refusal::TooManyHolds { limit: terms.limits.holds, have },

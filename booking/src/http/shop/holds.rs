@@ -124,7 +124,7 @@ impl Answers {
     /// Why nothing could be held, if that is for the buyer to know.
     fn reason(&self, refusal: &Refusal) -> Option<Reason> {
         Some(match refusal {
-            Refusal::SeatsTaken { taken } => {
+            Refusal::SeatsTaken { taken, .. } => {
                 let seats = taken.iter().filter_map(|guid| self.facts.seat_no(guid)).collect();
                 Reason::Taken { seats, wanted: self.wish.places() }
             }

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use booking_domain::{HoldId, Owner};
 use jiff::Timestamp;
 
-use super::{CALL, Writer, bounded, fail};
+use super::{Writer, fail};
 use crate::app::release_hold;
 use crate::app::writer::{Ask, Held, Outcome};
 use crate::error::Error;
 use crate::passes::chain;
 use crate::storage::hold_batch;
+use crate::storage::own_connection::{CALL, bounded};
 
 /// For how long, with pauses, it is asked what became of a batch; all others wait meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -43,7 +44,11 @@ impl Writer {
                         Some((made_at, until)) => {
                             Ok(Outcome::Held(Box::new(Held { order: ask.order, made_at: *made_at, until: *until })))
                         }
-                        None => Err(error.again()),
+                        // Now it is known that nothing was done, nor ever will be.
+                        None => {
+                            let source = error.to_string().into();
+                            Err(Error::Unavailable { what: "the database", source, retry: false })
+                        }
                     };
                     let _ = ask.reply.send(outcome);
                 }
@@ -75,9 +80,11 @@ impl Writer {
         holds: &[(HoldId, &Owner)],
         within: Duration,
     ) -> Result<Vec<(HoldId, Timestamp, Timestamp)>, Error> {
+        let ends = Instant::now() + within;
         let mut conn = self.connection(within).await?;
-        let made = bounded(within, hold_batch::settle(&mut conn, &self.event, holds)).await;
-        self.kept(conn, made)
+        let left = ends.saturating_duration_since(Instant::now());
+        let made = bounded(left, hold_batch::settle(&mut conn, &self.event, holds)).await;
+        self.conn.kept(conn, made)
     }
 
     /// Releases some of the holds that nobody was told of. What fails is kept for later and holds up no request.

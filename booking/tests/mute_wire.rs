@@ -21,6 +21,7 @@ async fn what_was_given_up_leaves_its_connection() {
     let fan = app.stranger();
     // All connections are open, and lie in the pool.
     join_all((0..AT_ONCE * 8).map(|_| fan.get("/v1/events"))).await;
+    until("they are back", || async { (app.db().num_idle() == AT_ONCE).then_some(()) }).await;
     wire.set_mute(true);
     let asked = join_all((0..AT_ONCE).map(|_| fan.get("/readyz"))).await;
     assert!(asked.iter().all(|answer| answer.status == 503), "the fault did not bite");

@@ -109,7 +109,8 @@ fn serving(config: &Database) -> PgPoolOptions {
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         // One round trip less per request; a broken connection shows itself at its first statement.
         .test_before_acquire(false)
-        // The pool looks at what comes back, for as long as that takes: over a wire that went mute for ever.
+        // The pool looks at what comes back, for as long as that takes: over a wire that went mute, until the system gives
+        // the connection up. This look comes before that one and has an end.
         .after_release(|conn, _| {
             Box::pin(async move {
                 let looked = tokio::time::timeout(LOOK, conn.ping()).await;

@@ -243,8 +243,12 @@ impl TestApp {
         self.undocumented.check();
         self.stop.cancel();
         self.jobs.close();
-        self.jobs.wait().await;
-        self.services.close().await;
+        let ended = async {
+            self.jobs.wait().await;
+            self.services.close().await;
+        };
+        // What hangs on a wire that is mute ends with the process.
+        let _ = tokio::time::timeout(Duration::from_secs(15), ended).await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! Goal: an event that does not take place is worked off by one at a time, counted right, and seen by all nodes. Method:
-//! two who cancel the same bookings at the same time, and one who is stopped between two batches.
+//! two who cancel the same bookings at the same time, one who is stopped between two batches, and bookings that somebody else has locked.
 
 use booking::app::cancel_event::{cancel_batch, cancel_event, go_on};
 use booking::error::Error;
@@ -30,11 +30,17 @@ async fn book_many(app: &TestApp, bookings: i32) {
     sqlx::query(sql).bind(CLUB).bind(bookings).execute(app.db()).await.unwrap();
 }
 
+/// A node whose club night is cancelled, with so many bookings to work off.
+async fn cancelled_with(bookings: i32) -> TestApp {
+    let app = TestApp::with(Options::default()).await;
+    book_many(&app, bookings).await;
+    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    app
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_cancel_the_same_bookings_count_each_once() {
-    let app = TestApp::with(Options::default()).await;
-    book_many(&app, 5).await;
-    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let app = cancelled_with(5).await;
     let beside = app.beside().await;
     let mut conn = beside.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();
@@ -57,9 +63,7 @@ async fn two_who_cancel_the_same_bookings_count_each_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_at_it_keeps_it_between_batches() {
-    let app = TestApp::with(Options::default()).await;
-    book_many(&app, 130).await;
-    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let app = cancelled_with(130).await;
     let beside = app.beside().await;
     let mut conn = beside.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();
@@ -90,9 +94,7 @@ async fn whoever_is_at_it_keeps_it_between_batches() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_booking_that_is_locked_holds_up_no_other() {
-    let app = TestApp::with(Options::default()).await;
-    book_many(&app, 6).await;
-    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let app = cancelled_with(6).await;
     let beside = app.beside().await;
     let mut conn = beside.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();
@@ -111,9 +113,7 @@ async fn a_booking_that_is_locked_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_can_be_had_it_is_left_for_later() {
-    let app = TestApp::with(Options::default()).await;
-    book_many(&app, 6).await;
-    assert!(cancel_event(&app.services, &club(), "the singer is ill").await.unwrap());
+    let app = cancelled_with(6).await;
     let beside = app.beside().await;
     let mut conn = beside.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();

@@ -326,6 +326,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_verified_while_the_keys_changed_is_not_remembered() {
+        let (old, style, credentials) = (Arc::new(ring()), CookieStyle { secure: false }, Credentials::default());
+        let new = Arc::new(Keyring::new(&KeyringFile::generate(1, &[4; 64]), NOW_S).unwrap());
+        let token = old.sign_pass(&pass("demo"), NOW_S).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("pass {token}")).unwrap());
+        let change = || {
+            credentials.forget_all();
+            old.clone()
+        };
+        assert!(credentials.pass(&headers, style, None, change, NOW_S).is_some());
+        assert!(credentials.pass(&headers, style, None, || new.clone(), NOW_S).is_none(), "the key is removed");
+        assert!(credentials.pass(&headers, style, None, || old.clone(), NOW_S).is_some());
+        credentials.forget_all();
+        assert!(credentials.pass(&headers, style, None, || new.clone(), NOW_S).is_none());
+    }
+
+    #[test]
     fn cookies_are_read_from_all_headers_however_they_are_spaced() {
         let mut headers = HeaderMap::new();
         let long = "x".repeat(70);

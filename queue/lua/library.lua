@@ -44,10 +44,10 @@ local SLOWEST_MS = 70000
 -- the line before anybody is called; and for WHOLE_US every poll is presence, until the line is whole again: twice
 -- the longest poll interval.
 local CALM_US = 5000000
+local WHOLE_US = 140000000
 -- For so long after a loss silence counts for nobody: whoever is near was told to ask within five seconds, or within two by
 -- a gateway that could not reach this Redis, which may have learnt a little later than others that it is back.
 local HUSH_US = 6000000
-local WHOLE_US = 140000000
 -- So many changes of the origin's say are kept for the organiser.
 local CHANGES_KEPT = 50
 -- How long used-up places are remembered, and silent ones kept: the life of a place token.

@@ -1,5 +1,6 @@
 //! Redis comes back with less than it had: killed with its log on disk, which loses nothing; cut off from power, which
-//! loses the end of the log; and restored from an old dump. Nobody's place is lost, nobody is overtaken.
+//! loses the end of the log; and restored from an old dump. Nobody's place is lost, nobody is overtaken,
+//! and no word of the organiser is taken back.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every request gets: an id, a span, metrics, and problems written down.
+//! What every request gets: an id, a span, metrics, an answer in the end, and problems written down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -202,6 +202,7 @@ mod tests {
             format!("{}{}", head("X: y"), head("X: y")),
             format!("{}{GET}", head("X: y")),
             format!("{}\r\n\r\n", head("X: y")),
+            format!("{}\r\n", head("X: y")),
         ] {
             assert_eq!(request(&text).map(|asked| asked.route).unwrap_err(), text.as_bytes(), "{text:?}");
         }
